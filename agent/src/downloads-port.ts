@@ -1,0 +1,56 @@
+// Port: getting a file's bytes, wherever they are. Readers of one blob share one download (single flight).
+import type { ByteRange } from '@shoal/protocol/chunks.ts'
+import type { BlobId, Repo } from '@shoal/protocol/ids.ts'
+import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
+import type { Caller } from './catalog-port.ts'
+
+/** A file whose reader has already been checked for access. */
+export interface WantedFile {
+  readonly manifest: Manifest
+  readonly entry: FileEntry
+  readonly caller: Caller
+}
+
+/** Where the bytes of an answer come from, as `X-Shoal-Source` says it. */
+export type ByteOrigin = 'disk' | 'peers' | 'origin' | 'mixed'
+
+export interface FileReader {
+  readonly sizeBytes: number
+  /** Best knowledge at the time of opening. */
+  readonly from: ByteOrigin
+  /**
+   * The bytes of `range` in order, as soon as they may be released. Pull-based: nothing is read ahead of the consumer
+   * beyond one piece. Each piece belongs to the consumer. Throws if the blob turns out wrong (after a prefix may have been given):
+   * the consumer must then cut its own stream, never end it cleanly.
+   */
+  bytes(range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+  close(): Promise<void>
+}
+
+export interface TransferCounts {
+  readonly originBytes: number
+  readonly peerBytes: number
+  readonly diskBytes: number
+}
+
+export interface BlobProgress extends TransferCounts {
+  readonly blob: BlobId
+  readonly repo: Repo
+  readonly path: string
+  readonly sizeBytes: number
+  readonly heldBytes: number
+  readonly state: 'running' | 'verifying' | 'complete' | 'failed' | 'cancelled'
+  readonly peers: number
+  readonly error: string | undefined
+}
+
+export interface Downloads {
+  /** Opens a file for reading; starts or joins its download when it is not whole on disk. Does not wait for bytes. */
+  open(file: WantedFile): Promise<FileReader>
+  /** Resolves when the whole file is complete on this host. */
+  fetch(
+    file: WantedFile,
+    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: BlobProgress) => void },
+  ): Promise<BlobProgress>
+  active(): readonly BlobProgress[]
+}
