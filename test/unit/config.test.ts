@@ -1,0 +1,442 @@
+// The agent's settings: order of sources, every problem at once, and no secret in anything that is shown.
+import assert from 'node:assert/strict'
+import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { inspect } from 'node:util'
+import {
+  type LoadedSettings,
+  loadSettings,
+  type Surroundings,
+  starterConfig,
+  storagePathProblem,
+} from '@shoal/agent/config.ts'
+import { MAX_CONFIG_BYTES, parseConfig } from '@shoal/agent/config-file.ts'
+import { AGENT_SETTINGS } from '@shoal/agent/config-keys.ts'
+import { LATER_KEYS } from '@shoal/agent/config-later.ts'
+import { asShoalError } from '@shoal/protocol/errors.ts'
+import { tempFolder } from '../support/temp-folder.ts'
+
+const SECRET = 'ab'.repeat(32)
+
+interface Given extends Partial<Omit<Surroundings, 'cwd' | 'home'>> {
+  /** Written to shoal.json of the working directory: text as it is, else as JSON. */
+  readonly file?: unknown
+}
+
+async function load(
+  context: TestContext,
+  given: Given = {},
+): Promise<LoadedSettings & { readonly cwd: string }> {
+  const cwd = await tempFolder(context)
+  const { file, ...surroundings } = given
+  if (file !== undefined)
+    await writeFile(join(cwd, 'shoal.json'), typeof file === 'string' ? file : JSON.stringify(file))
+  const loaded = await loadSettings({ env: {}, cwd, home: join(cwd, 'home'), isRoot: false, ...surroundings })
+  return { ...loaded, cwd }
+}
+
+async function problems(context: TestContext, given: Given): Promise<readonly string[]> {
+  const error = await load(context, given).then(
+    () => assert.fail('the settings were accepted'),
+    (thrown: unknown) => asShoalError(thrown) ?? assert.fail(String(thrown)),
+  )
+  assert.equal(error.code, 'bad-config')
+  const listed = error.details.problems
+  return Array.isArray(listed) ? listed : [error.message]
+}
+
+test('without any input the defaults are valid and listen on loopback only', async (context) => {
+  const { settings, warnings, cwd } = await load(context)
+  assert.deepEqual(settings.http.listen, { host: '127.0.0.1', port: 8001 })
+  assert.equal(settings.storage.path, join(cwd, 'home/.local/share/shoal'))
+  assert.equal(settings.storage.limitBytes, undefined)
+  assert.deepEqual(settings.hub.upstreams, ['https://huggingface.co'])
+  assert.equal(settings.mesh.secretFile, join(settings.storage.path, 'mesh.secret'))
+  assert.deepEqual(warnings, [])
+})
+
+test('root keeps its models in /var/lib/shoal', async (context) => {
+  assert.equal((await load(context, { isRoot: true })).settings.storage.path, '/var/lib/shoal')
+})
+
+test('a flag beats the environment, which beats the file, which beats the default', async (context) => {
+  const file = {
+    logging: { level: 'ERROR' },
+    mesh: { site: 'from-file', rack: 'r1' },
+    downloads: { max_retries: 7 },
+  }
+  const env = { SHOAL_LOG_LEVEL: 'debug', SHOAL_SITE: 'from-env' }
+  const { settings, shown } = await load(context, { file, env, flags: { 'logging.level': 'Trace' } })
+  assert.equal(settings.logLevel, 'trace')
+  assert.equal(settings.mesh.site, 'from-env')
+  assert.equal(settings.mesh.rack, 'r1')
+  assert.equal(settings.downloads.maxRetries, 7)
+  const from = Object.fromEntries(shown.map((one) => [one.key, one.from]))
+  assert.equal(from['logging.level'], 'flag --log-level')
+  assert.equal(from['mesh.site'], 'environment SHOAL_SITE')
+  assert.equal(from['mesh.rack'], 'file')
+  assert.equal(from['mesh.mdns'], 'default')
+})
+
+test('units of the file become bytes and milliseconds', async (context) => {
+  const { settings } = await load(context, {
+    file: {
+      storage: { max_storage_gb: 1.5 },
+      security: { max_file_size_gb: 50 },
+      downloads: { retry_delay_seconds: 0.25 },
+      hub: { revision_ttl_seconds: 5 },
+    },
+  })
+  assert.equal(settings.storage.limitBytes, 1_500_000_000)
+  assert.equal(settings.maxFileBytes, 50_000_000_000)
+  assert.equal(settings.downloads.retryDelayMs, 250)
+  assert.equal(settings.hub.revisionTtlMs, 5000)
+})
+
+test('every variable and its alias of the guide set what they say', async (context) => {
+  const { settings } = await load(context, {
+    env: {
+      ENHANCED_MODEL_STORAGE_PATH: '/data/models',
+      ENHANCED_MODEL_LOG_LEVEL: 'WARNING',
+      ENHANCED_MODEL_ALLOWED_HOSTS: 'localhost, your-domain.com',
+      SHOAL_HTTP_LISTEN: '[::1]:0',
+      SHOAL_P2P_LISTEN: '/ip4/127.0.0.1/tcp/0',
+      SHOAL_PEERS: '/ip4/192.0.2.1/tcp/8002,/dns4/gpu-2.lab/tcp/8002',
+      SHOAL_MDNS: 'false',
+      SHOAL_RACK: 'r2',
+      SHOAL_UPSTREAM: 'https://mirror.example/hf/,https://huggingface.co',
+      SHOAL_MESH_SECRET: SECRET,
+      SHOAL_SITE: '',
+    },
+  })
+  assert.equal(settings.storage.path, '/data/models')
+  assert.equal(settings.logLevel, 'warn')
+  assert.deepEqual(settings.http.allowedHosts, ['localhost', 'your-domain.com'])
+  assert.deepEqual(settings.http.listen, { host: '::1', port: 0 })
+  assert.deepEqual(settings.mesh.listen, ['/ip4/127.0.0.1/tcp/0'])
+  assert.deepEqual(settings.mesh.peers, ['/ip4/192.0.2.1/tcp/8002', '/dns4/gpu-2.lab/tcp/8002'])
+  assert.equal(settings.mesh.mdns, false)
+  assert.equal(settings.mesh.rack, 'r2')
+  assert.equal(settings.mesh.site, undefined, 'an empty variable is not set')
+  assert.deepEqual(settings.hub.upstreams, ['https://mirror.example/hf', 'https://huggingface.co'])
+  assert.equal(settings.mesh.secret?.text(), SECRET)
+})
+
+const REFUSED: readonly { id: string; given: Given; says: RegExp }[] = [
+  {
+    id: 'unknown key',
+    given: { file: { storage: { max_storage_bg: 1 } } },
+    says: /no such setting; did you mean storage\.max_storage_gb\?, received 1/,
+  },
+  {
+    id: 'key in the wrong section',
+    given: { file: { max_storage_gb: 1 } },
+    says: /did you mean storage\.max_storage_gb/,
+  },
+  { id: 'unknown section', given: { file: { stroage: {} } }, says: /did you mean storage\?/ },
+  {
+    id: 'dotted key',
+    given: { file: { 'storage.max_storage_gb': 1 } },
+    says: /a section is an object of its own/,
+  },
+  {
+    id: 'section that is a list',
+    given: { file: { storage: [] } },
+    says: /expected an object, received \[\]/,
+  },
+  { id: 'file that is a list', given: { file: [] }, says: /the file \(file\): expected an object/ },
+  {
+    id: '__proto__',
+    given: { file: '{"__proto__": {"storage": 1}}' },
+    says: /__proto__ \(file\): no such setting/,
+  },
+  {
+    id: 'size as text',
+    given: { file: { storage: { max_storage_gb: '1GB' } } },
+    says: /expected a number of gigabytes .* received "1GB"/,
+  },
+  {
+    id: 'negative size',
+    given: { file: { storage: { max_storage_gb: -1 } } },
+    says: /from 0 to .* received -1/,
+  },
+  { id: 'infinite size', given: { file: '{"storage":{"max_storage_gb":1e999}}' }, says: /max_storage_gb/ },
+  {
+    id: 'half a download',
+    given: { file: { downloads: { max_concurrent_downloads: 1.5 } } },
+    says: /whole number .* received 1\.5/,
+  },
+  {
+    id: 'no download',
+    given: { file: { downloads: { max_concurrent_downloads: 0 } } },
+    says: /from 1 to 64, received 0/,
+  },
+  {
+    id: 'path / as storage',
+    given: { env: { SHOAL_STORAGE_PATH: '/' } },
+    says: /root of the file system .* received "\/"/,
+  },
+  {
+    id: 'path to / in disguise',
+    given: { env: { SHOAL_STORAGE_PATH: '/data/..' } },
+    says: /root of the file system/,
+  },
+  { id: 'home as storage', given: { env: { SHOAL_STORAGE_PATH: '~' } }, says: /home directory/ },
+  {
+    id: 'system folder as storage',
+    given: { env: { SHOAL_STORAGE_PATH: '/etc/shoal' } },
+    says: /directory of the system/,
+  },
+  {
+    id: "another user's home",
+    given: { env: { SHOAL_STORAGE_PATH: '~root/x' } },
+    says: /only "~" and "~\/…"/,
+  },
+  {
+    id: 'origin with a password',
+    given: { env: { SHOAL_UPSTREAM: 'https://user:hunter2@hub.example' } },
+    says: /must not hold a user .*\[hidden\]@hub\.example/,
+  },
+  {
+    id: 'file: origin',
+    given: { env: { SHOAL_UPSTREAM: 'file:///etc/passwd' } },
+    says: /only https: and http:/,
+  },
+  {
+    id: 'ftp: origin',
+    given: { file: { hub: { upstream: ['ftp://hub.example'] } } },
+    says: /hub\.upstream\[0\] \(file\): only https: and http:/,
+  },
+  {
+    id: 'origin that is no URL',
+    given: { env: { SHOAL_UPSTREAM: 'huggingface.co' } },
+    says: /expected a URL/,
+  },
+  {
+    id: 'origin that is this agent',
+    given: { env: { SHOAL_UPSTREAM: 'http://localhost:8001/' } },
+    says: /is this agent itself/,
+  },
+  {
+    id: 'upstream as text in the file',
+    given: { file: { hub: { upstream: 'https://a.example' } } },
+    says: /expected a list of URLs/,
+  },
+  { id: 'port 65536', given: { env: { SHOAL_HTTP_LISTEN: '127.0.0.1:65536' } }, says: /at most 65535/ },
+  { id: 'IPv6 without brackets', given: { env: { SHOAL_HTTP_LISTEN: '::1:8001' } }, says: /needs brackets/ },
+  {
+    id: 'listen without port',
+    given: { env: { SHOAL_HTTP_LISTEN: '127.0.0.1' } },
+    says: /expected HOST:PORT/,
+  },
+  {
+    id: 'listen on 256.0.0.1',
+    given: { env: { SHOAL_HTTP_LISTEN: '256.0.0.1:80' } },
+    says: /expected an IP address/,
+  },
+  {
+    id: 'open listen without --insecure',
+    given: { env: { SHOAL_HTTP_LISTEN: '0.0.0.0:8001' } },
+    says: /nothing asks them who they are/,
+  },
+  {
+    id: 'peer that is no multiaddr',
+    given: { env: { SHOAL_PEERS: '10.0.0.1:8002' } },
+    says: /expected a multiaddr/,
+  },
+  {
+    id: 'peer with port 70000',
+    given: { env: { SHOAL_PEERS: '/ip4/10.0.0.1/tcp/70000' } },
+    says: /at most 65535/,
+  },
+  {
+    id: 'unknown level',
+    given: { env: { SHOAL_LOG_LEVEL: 'loud' } },
+    says: /expected one of trace.*received "loud"/,
+  },
+  {
+    id: 'boolean in words',
+    given: { env: { SHOAL_MDNS: 'maybe' } },
+    says: /expected true or false, received "maybe"/,
+  },
+  { id: 'wildcard host', given: { env: { SHOAL_ALLOWED_HOSTS: '*' } }, says: /without wildcards/ },
+  {
+    id: 'missing secret file',
+    given: { env: { SHOAL_MESH_SECRET_FILE: '/nowhere/secret' } },
+    says: /mesh\.secret_file: there is no file/,
+  },
+  {
+    id: 'token in the file',
+    given: { file: { hub: { token: 'hf_canary' } } },
+    says: /a secret does not belong in this file.*\[hidden\]/,
+  },
+  {
+    id: 'two variables that differ',
+    given: { env: { SHOAL_LOG_LEVEL: 'info', ENHANCED_MODEL_LOG_LEVEL: 'debug' } },
+    says: /both set and differ/,
+  },
+  {
+    id: 'database variable',
+    given: { env: { SHOAL_DB_URL: 'postgresql://u:p@h/db' } },
+    says: /SHOAL_DB_URL: known, not available in this version/,
+  },
+  {
+    id: 'key of the guide',
+    given: { file: { downloads: { resume_enabled: true } } },
+    says: /downloads\.resume_enabled: known, not available/,
+  },
+  {
+    id: 'open section of the guide',
+    given: { file: { quotas: { default: { max_models: 1 } } } },
+    says: /quotas: known, not available/,
+  },
+  { id: 'empty file', given: { file: ' \n' }, says: /the file is empty/ },
+  { id: 'not JSON', given: { file: '{"a": 1,}' }, says: /not JSON/ },
+]
+
+for (const { id, given, says } of REFUSED) {
+  test(`refused, saying why and what was received: ${id}`, async (context) => {
+    const listed = await problems(context, given)
+    assert.ok(
+      listed.some((text) => says.test(text)),
+      `${id}: ${inspect(listed)}`,
+    )
+    assert.doesNotMatch(listed.join('\n'), /hunter2|hf_canary|u:p@/)
+  })
+}
+
+test('all problems are reported at once', async (context) => {
+  const listed = await problems(context, {
+    file: { storage: { max_storage_gb: -1, nonsense: 1 }, logging: { level: 'loud' } },
+    env: { SHOAL_HTTP_LISTEN: 'x', SHOAL_MDNS: 'maybe' },
+  })
+  assert.equal(listed.length, 5, inspect(listed))
+})
+
+test('a file with a million unknown keys is given up after a hundred problems', async (context) => {
+  const keys = Array.from({ length: 100_000 }, (_, index) => `"k${index}":1`)
+  assert.ok((await problems(context, { file: `{${keys.join(',')}}` })).length <= 101)
+})
+
+test('an open listening address is accepted with --insecure', async (context) => {
+  const env = { SHOAL_HTTP_LISTEN: '0.0.0.0:8001' }
+  assert.equal(
+    (await load(context, { env, flags: { 'http.insecure': true } })).settings.http.listen.host,
+    '0.0.0.0',
+  )
+})
+
+test('a byte order mark before the JSON is ignored', async (context) => {
+  assert.equal((await load(context, { file: '\uFEFF{"mesh":{"site":"a"}}' })).settings.mesh.site, 'a')
+})
+
+test('a file over 10 MiB is refused without being read', async (context) => {
+  assert.match((await problems(context, { file: ' '.repeat(MAX_CONFIG_BYTES + 1) })).join(), /more than the/)
+})
+
+test('what is not UTF-8 is refused, and a syntax error never quotes the file', () => {
+  assert.throws(() => parseConfig('f', Uint8Array.of(0xff, 0xfe, 0x7b, 0x00)), /not UTF-8/)
+  assert.throws(
+    () => parseConfig('f', Buffer.from('{"token": hf_canary}')),
+    (error: unknown) =>
+      error instanceof Error && /^f: not JSON/.test(error.message) && !error.message.includes('canary'),
+  )
+})
+
+test('a settings file that was named and is not there is an error; one that was not named is not', async (context) => {
+  assert.match((await problems(context, { configPath: 'none.json' })).join(), /there is no such file/)
+  assert.match(
+    (await problems(context, { env: { SHOAL_CONFIG_PATH: 'none.json' } })).join(),
+    /there is no such file/,
+  )
+  assert.equal((await load(context)).settings.configPath, undefined)
+})
+
+test('relative paths start at the file that names them, or at the working directory', async (context) => {
+  const folder = await tempFolder(context)
+  await writeFile(join(folder, 'a.json'), JSON.stringify({ storage: { models_directory: 'models' } }))
+  const named = await load(context, { configPath: join(folder, 'a.json') })
+  assert.equal(named.settings.storage.path, join(folder, 'models'))
+  const byEnv = await load(context, { env: { SHOAL_STORAGE_PATH: './here/../models' } })
+  assert.equal(byEnv.settings.storage.path, join(byEnv.cwd, 'models'))
+  const byHome = await load(context, { env: { SHOAL_STORAGE_PATH: '~/models' } })
+  assert.equal(byHome.settings.storage.path, join(byHome.cwd, 'home/models'))
+})
+
+test('a secret file that others may read is refused, and accepted once it is private', async (context) => {
+  const path = join(await tempFolder(context), 'secret')
+  await writeFile(path, `${SECRET}\n`, { mode: 0o644 })
+  assert.match(
+    (await problems(context, { env: { SHOAL_MESH_SECRET_FILE: path } })).join(),
+    /mode 644.*chmod 600/,
+  )
+  await chmod(path, 0o600)
+  assert.equal(
+    (await load(context, { env: { SHOAL_MESH_SECRET_FILE: path } })).settings.mesh.secretFile,
+    path,
+  )
+  await writeFile(path, 'too short')
+  assert.match((await problems(context, { env: { SHOAL_MESH_SECRET_FILE: path } })).join(), /64 hexadecimal/)
+})
+
+test('the Hub token is found where huggingface_hub keeps it, and HF_TOKEN beats it', async (context) => {
+  const folder = await tempFolder(context)
+  await writeFile(join(folder, 'token'), 'hf_fromfile\n')
+  assert.equal((await load(context, { env: { HF_HOME: folder } })).settings.hub.token(), 'hf_fromfile')
+  assert.equal(
+    (await load(context, { env: { HF_TOKEN_PATH: join(folder, 'token') } })).settings.hub.token(),
+    'hf_fromfile',
+  )
+  assert.equal(
+    (await load(context, { env: { HF_HOME: folder, HF_TOKEN: 'hf_env' } })).settings.hub.token(),
+    'hf_env',
+  )
+  assert.equal((await load(context)).settings.hub.token(), undefined)
+})
+
+test('no secret is in what is shown, printed or serialised', async (context) => {
+  const env = { HF_TOKEN: 'hf_canarytoken', SHOAL_MESH_SECRET: SECRET }
+  const { settings, shown } = await load(context, { env })
+  const everything = [
+    JSON.stringify(shown),
+    JSON.stringify(settings),
+    inspect(settings, { depth: 9, showHidden: true }),
+  ].join()
+  assert.ok(!everything.includes('canarytoken') && !everything.includes(SECRET), everything)
+  assert.equal(shown.find((one) => one.key === 'hub.token')?.value, '[hidden]')
+})
+
+test('a misspelt variable is warned about, and what Kubernetes injects is not', async (context) => {
+  const { warnings } = await load(context, {
+    env: { SHOAL_STORAGE_PAHT: 'x', SHOAL_SERVICE_HOST: '10.0.0.1', SHOAL_PORT_8001_TCP_ADDR: 'x' },
+  })
+  assert.equal(warnings.length, 1, inspect(warnings))
+  assert.match(warnings[0] ?? '', /did you mean SHOAL_STORAGE_PATH/)
+})
+
+test('every key of the guide is obeyed or refused by name, never unknown', async (context) => {
+  const guide: unknown = JSON.parse(
+    await readFile(new URL('../fixtures/config/guide.json', import.meta.url), 'utf8'),
+  )
+  const listed = await problems(context, { file: guide })
+  assert.ok(listed.length > 50, 'the guide has keys that this version lacks')
+  for (const text of listed) assert.match(text, /: known, not available in this version/)
+})
+
+test('no key is both obeyed and refused', () => {
+  for (const key of LATER_KEYS) assert.ok(!Object.hasOwn(AGENT_SETTINGS, key), key)
+})
+
+test('the starter file is accepted as it is and holds no secret', async (context) => {
+  const starter = starterConfig()
+  assert.deepEqual((await load(context, { file: starter })).settings.http.listen.port, 8001)
+  assert.doesNotMatch(JSON.stringify(starter), /token"|secret"/)
+})
+
+test('a storage path may lie in a RAM disk or a runtime folder but not be one', () => {
+  assert.equal(storagePathProblem('/dev/shm/shoal', '/home/a'), undefined)
+  assert.equal(storagePathProblem('/var/lib/shoal', '/home/a'), undefined)
+  assert.match(storagePathProblem('/dev/shm', '/home/a') ?? '', /system/)
+  assert.match(storagePathProblem('/tmp', '/home/a') ?? '', /system/)
+})
