@@ -1,0 +1,66 @@
+// Multiaddrs from outside: what may be dialled, and in which order it is worth trying. An address that a stranger gave
+// counts only together with a peer id, so that nobody can point this host at some other service.
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
+import { MAX_ADDRESS_LENGTH, MAX_ADDRESSES_PER_PEER } from './questions.ts'
+
+const HOSTS = new Set(['ip4', 'ip6', 'dns', 'dns4', 'dns6'])
+
+/** Plain TCP to an IP address or name: no relay, no other transport. */
+export function isDialable(address: Multiaddr): boolean {
+  const [host, transport, ...rest] = address.getComponents().map(({ name }) => name)
+  return host !== undefined && HOSTS.has(host) && transport === 'tcp' && rest.every((name) => name === 'p2p')
+}
+
+export interface ParsedAddress {
+  readonly address: Multiaddr
+  /** undefined when the address names no peer. */
+  readonly peer: PeerId | undefined
+}
+
+/** Reads a multiaddr of TCP with an optional peer id; undefined for anything else. Never throws. */
+export function parseAddress(text: string): ParsedAddress | undefined {
+  if (text.length > MAX_ADDRESS_LENGTH) return undefined
+  try {
+    const address = multiaddr(text)
+    if (!isDialable(address)) return undefined
+    const peer = address.getComponents().findLast(({ name }) => name === 'p2p')?.value
+    return { address, peer: peer === undefined ? undefined : parsePeerId(peer) }
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The addresses of `peer` worth keeping, each ending in its id, best first: those on the host that it was really seen
+ * at, then others, then loopback ones (which are ours, not its, unless it runs on this very host).
+ */
+export function addressesOfPeer(
+  peer: PeerId,
+  texts: readonly string[],
+  seenAtHost?: string,
+): readonly string[] {
+  const withRank: { readonly text: string; readonly rank: number }[] = []
+  for (const text of texts) {
+    const parsed = parseAddress(text)
+    if (parsed === undefined || (parsed.peer !== undefined && parsed.peer !== peer)) continue
+    const full = parsed.peer === undefined ? `${text}/p2p/${peer}` : text
+    if (withRank.some((other) => other.text === full)) continue
+    const host = hostOf(parsed.address)
+    const rank = host === seenAtHost ? 0 : isLoopback(host) ? 2 : 1
+    withRank.push({ text: full, rank })
+  }
+  return withRank
+    .toSorted((a, b) => a.rank - b.rank)
+    .slice(0, MAX_ADDRESSES_PER_PEER)
+    .map(({ text }) => text)
+}
+
+/** The IP address or name in a multiaddr. */
+export function hostOf(address: Multiaddr): string {
+  return address.getComponents()[0]?.value ?? ''
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1' || host === 'localhost'
+}

@@ -1,0 +1,164 @@
+// Asking peers for chunks: one request, one header, exactly the promised bytes, straight into the caller's buffer.
+// Keeps a few long-lived streams per peer. Proves nothing about the bytes: that is the downloader's.
+import type { Stream } from '@libp2p/interface'
+import { chunkLength, MAX_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
+import { hasCode, ShoalError } from '@shoal/protocol/errors.ts'
+import type { PeerId } from '@shoal/protocol/ids.ts'
+import {
+  type ChunkHeader,
+  type ChunkRequestMessage,
+  chunkHeaderSchema,
+  decodeMessage,
+  encodeMessage,
+  LIMITS,
+} from '@shoal/protocol/messages.ts'
+import { type Clock, type Deadline, deadline } from '@shoal/protocol/time.ts'
+import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
+import { frameOf, LENGTH_BYTES, readFrame, readInto, streamError } from './framing.ts'
+import { type Lease, StreamPool } from './stream-pool.ts'
+import type { Traffic } from './traffic.ts'
+
+/** A request that moves no byte for so long is given up. */
+export const NO_PROGRESS_MS = 10_000
+const MAX_ANSWER_BYTES = LENGTH_BYTES + LIMITS.chunkHeader + MAX_CHUNK_BYTES
+
+export interface ChunkClientDeps {
+  readonly clock: Clock
+  readonly traffic: Traffic
+  /** Opens a chunk stream on a live connection. @throws ShoalError `peer-unreachable` */
+  readonly openStream: (peer: PeerId, signal: AbortSignal) => Promise<Stream>
+  readonly noProgressMs?: number | undefined
+}
+
+export class ChunkClient {
+  readonly #deps: ChunkClientDeps
+  readonly #noProgressMs: number
+  readonly #pools = new Map<PeerId, StreamPool>()
+
+  constructor(deps: ChunkClientDeps) {
+    this.#deps = deps
+    this.#noProgressMs = deps.noProgressMs ?? NO_PROGRESS_MS
+  }
+
+  /**
+   * Fills `request.into` with what `peer` says the chunk is.
+   * @throws ShoalError `peer-timeout` | `peer-unreachable` | `peer-lacks-chunk` | `peer-busy` | `peer-refused` |
+   *   `bad-message` | `aborted`
+   */
+  async fetch(
+    peer: PeerId,
+    request: ChunkRequest,
+    extra: Pick<ChunkRequestMessage, 'waitMs' | 'grant'>,
+    options: FetchOptions,
+  ): Promise<FetchedChunk> {
+    const length = chunkLength(request.geometry, request.index)
+    if (request.into.byteLength !== length)
+      throw new Error(`a buffer of ${request.into.byteLength} bytes for a chunk of ${length}`)
+    const message: ChunkRequestMessage = {
+      blob: request.blob,
+      geometry: request.geometry.text,
+      index: request.index,
+      waitMs: extra.waitMs,
+      grant: extra.grant,
+    }
+    const frame = frameOf(encodeMessage(message, LIMITS.chunkRequest))
+    using limit = deadline(
+      this.#deps.clock,
+      this.#noProgressMs + extra.waitMs,
+      () => new ShoalError('peer-timeout', `${peer} sent nothing for ${this.#noProgressMs} ms`, { peer }),
+      options.signal,
+    )
+    const first = await this.#attempt(peer, frame, request, options, limit, false)
+    if (first !== 'stale') return first
+    const second = await this.#attempt(peer, frame, request, options, limit, true)
+    if (second !== 'stale') return second
+    throw new ShoalError('peer-unreachable', `${peer} closes every stream before it answers`, { peer })
+  }
+
+  /** The peer is gone: its requests fail, its streams are dropped. */
+  close(peer: PeerId): void {
+    const pool = this.#pools.get(peer)
+    this.#pools.delete(peer)
+    pool?.close(new ShoalError('peer-unreachable', `the connection with ${peer} is closed`, { peer }))
+  }
+
+  closeAll(): void {
+    for (const peer of [...this.#pools.keys()]) this.close(peer)
+  }
+
+  /** `stale`: a kept stream died before one byte of the answer, as when the peer had just closed it for idling. */
+  async #attempt(
+    peer: PeerId,
+    frame: Uint8Array,
+    request: ChunkRequest,
+    options: FetchOptions,
+    limit: Deadline,
+    fresh: boolean,
+  ): Promise<FetchedChunk | 'stale'> {
+    const { signal } = limit
+    let lease: Lease | undefined
+    let answered = false
+    try {
+      lease = await this.#pool(peer).lease(signal, fresh)
+      await lease.bytes.write(frame, { signal })
+      const encoded = await readFrame(lease.bytes, LIMITS.chunkHeader, signal)
+      answered = true
+      limit.extend()
+      const header = decodeMessage(chunkHeaderSchema, encoded, LIMITS.chunkHeader)
+      checkLength(header, request.into.byteLength, peer)
+      if (header.status !== 'ok') {
+        lease.giveBack()
+        throw refusal(header.status, peer)
+      }
+      let counted = 0
+      await readInto(lease.bytes, request.into, signal, (filledBytes) => {
+        limit.extend()
+        this.#deps.traffic.received(peer, filledBytes - counted)
+        counted = filledBytes
+        options.onProgress(filledBytes)
+      })
+      lease.giveBack()
+      return { voucher: header.voucher }
+    } catch (error) {
+      const failure = streamError(error, peer, signal)
+      lease?.discard(failure)
+      if (lease?.reused === true && !answered && hasCode(failure, 'peer-unreachable')) return 'stale'
+      throw failure
+    }
+  }
+
+  #pool(peer: PeerId): StreamPool {
+    for (const [other, pool] of this.#pools) if (pool.unused) this.#pools.delete(other)
+    let pool = this.#pools.get(peer)
+    if (pool === undefined) {
+      pool = new StreamPool(
+        (signal) => this.#deps.openStream(peer, signal),
+        this.#deps.clock,
+        MAX_ANSWER_BYTES,
+      )
+      this.#pools.set(peer, pool)
+    }
+    return pool
+  }
+}
+
+function checkLength(header: ChunkHeader, chunkBytes: number, peer: PeerId): void {
+  const expected = header.status === 'ok' ? chunkBytes : 0
+  if (header.length !== expected)
+    throw new ShoalError('bad-message', `${peer} announced ${header.length} bytes where ${expected} belong`, {
+      peer,
+    })
+}
+
+function refusal(status: Exclude<ChunkHeader['status'], 'ok'>, peer: PeerId): ShoalError {
+  switch (status) {
+    case 'lacks':
+      return new ShoalError('peer-lacks-chunk', `${peer} does not hold the chunk`, { peer })
+    case 'busy':
+      return new ShoalError('peer-busy', `${peer} has no upload slot free`, { peer })
+    case 'refused':
+      return new ShoalError('peer-refused', `${peer} may not give us the chunk`, { peer })
+    case 'bad':
+      return new ShoalError('peer-refused', `${peer} does not understand our request`, { peer })
+  }
+}

@@ -1,0 +1,122 @@
+// Telling everyone and being told: what hosts hold and how they are. Adapter around gossipsub; what to believe is
+// decided in gossip-check.ts. Everything heard here is a hint.
+import { type GossipSub, type Message, TopicValidatorResult } from '@libp2p/gossipsub'
+import { messageOf } from '@shoal/protocol/errors.ts'
+import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
+import {
+  encodeMessage,
+  GOSSIP_HAVE_TOPIC,
+  GOSSIP_HEALTH_TOPIC,
+  GOSSIP_MAX_LIFETIME_MS,
+  type GossipHave,
+  type GossipHealth,
+  LIMITS,
+} from '@shoal/protocol/messages.ts'
+import type { Clock } from '@shoal/protocol/time.ts'
+import { GossipCheck, splitAnnouncement, type Verdict } from './gossip-check.ts'
+import { GOSSIP_TOPICS } from './node.ts'
+
+const MAX_HEALTH_REPORTS = 1024
+
+const RESULTS = {
+  accept: TopicValidatorResult.Accept,
+  ignore: TopicValidatorResult.Ignore,
+  reject: TopicValidatorResult.Reject,
+} as const satisfies Record<Verdict['verdict'], TopicValidatorResult>
+
+export interface GossipDeps {
+  readonly pubsub: GossipSub
+  readonly self: PeerId
+  readonly clock: Clock
+  readonly isBanned: (peer: string) => boolean
+  readonly onHave: (author: PeerId, announcement: GossipHave) => void
+  readonly onRejected: (author: string, topic: string, reason: string) => void
+  readonly onPublishFailure: (topic: string, reason: string) => void
+}
+
+export class Gossip {
+  readonly #deps: GossipDeps
+  readonly #check = new GossipCheck()
+  readonly #health = new Map<PeerId, GossipHealth>()
+  #lastSequence = 0
+
+  constructor(deps: GossipDeps) {
+    this.#deps = deps
+  }
+
+  /** Call when the node has started. */
+  start(): void {
+    for (const topic of GOSSIP_TOPICS) {
+      this.#deps.pubsub.topicValidators.set(topic, (_forwarder, message) => this.#validate(message))
+      this.#deps.pubsub.subscribe(topic)
+    }
+  }
+
+  stop(): void {
+    for (const topic of GOSSIP_TOPICS) {
+      this.#deps.pubsub.unsubscribe(topic)
+      this.#deps.pubsub.topicValidators.delete(topic)
+    }
+  }
+
+  /** The last health report of a host, if one was heard. */
+  health(peer: PeerId): GossipHealth | undefined {
+    return this.#health.get(peer)
+  }
+
+  /** Announces in as many messages as needed. Never throws for lack of peers. */
+  async announce(blobs: GossipHave['blobs']): Promise<void> {
+    for (const part of splitAnnouncement(blobs))
+      await this.#publish(GOSSIP_HAVE_TOPIC, { ...this.#envelope(), blobs: part })
+  }
+
+  async publishHealth(health: Omit<GossipHealth, 'sequence' | 'at' | 'expires'>): Promise<void> {
+    await this.#publish(GOSSIP_HEALTH_TOPIC, { ...this.#envelope(), ...health })
+  }
+
+  async #publish(topic: string, message: object): Promise<void> {
+    const data = encodeMessage(message, LIMITS.gossip)
+    try {
+      await this.#deps.pubsub.publish(topic, data)
+    } catch (error) {
+      // Gossip is a hint: who missed it asks. A failure here must not end anybody's work.
+      this.#deps.onPublishFailure(topic, messageOf(error))
+    }
+  }
+
+  /** Sequence numbers follow the wall clock, so that they also grow over restarts. */
+  #envelope(): Pick<GossipHave, 'sequence' | 'at' | 'expires'> {
+    const at = Math.max(0, Math.floor(this.#deps.clock.wallTime()))
+    this.#lastSequence = Math.max(this.#lastSequence + 1, at)
+    return { sequence: this.#lastSequence, at, expires: at + GOSSIP_MAX_LIFETIME_MS }
+  }
+
+  /** Never throws: gossipsub takes a throw for "ignore", and the sender would keep its score. */
+  #validate(message: Message): TopicValidatorResult {
+    if (message.type !== 'signed') return TopicValidatorResult.Reject
+    const author = message.from.toString()
+    if (this.#deps.isBanned(author)) return TopicValidatorResult.Ignore
+    try {
+      const { clock } = this.#deps
+      const verdict = this.#check.check(message.topic, author, message.data, clock.now(), clock.wallTime())
+      if (verdict.verdict === 'accept') this.#deliver(parsePeerId(author), verdict.content)
+      else if (verdict.verdict === 'reject') this.#deps.onRejected(author, message.topic, verdict.reason)
+      return RESULTS[verdict.verdict]
+    } catch (error) {
+      this.#deps.onRejected(author, message.topic, messageOf(error))
+      return TopicValidatorResult.Reject
+    }
+  }
+
+  #deliver(author: PeerId, content: Extract<Verdict, { verdict: 'accept' }>['content']): void {
+    if (content.topic === GOSSIP_HAVE_TOPIC) {
+      this.#deps.onHave(author, content.have)
+      return
+    }
+    this.#health.delete(author)
+    this.#health.set(author, content.health)
+    if (this.#health.size <= MAX_HEALTH_REPORTS) return
+    const oldest = this.#health.keys().next()
+    if (!oldest.done) this.#health.delete(oldest.value)
+  }
+}

@@ -1,0 +1,378 @@
+// The Mesh port on libp2p: puts node, admission, exchange, gossip and discovery together and gives each what it needs.
+// Holds no rules of its own beyond who is connected.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Connection } from '@libp2p/interface'
+import { ShoalError } from '@shoal/protocol/errors.ts'
+import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
+import {
+  CHUNK_PROTOCOL,
+  type ChunkRequestMessage,
+  type GossipHave,
+  type GossipHealth,
+  type HaveAnswer,
+  type HaveAsk,
+  type ManifestAnswer,
+  type ManifestAsk,
+} from '@shoal/protocol/messages.ts'
+import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
+import type { Clock, Random } from '@shoal/protocol/time.ts'
+import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
+import { hostOf } from './addresses.ts'
+import { ask, type Question } from './ask.ts'
+import { ChunkClient } from './chunk-client.ts'
+import { Connections } from './connections.ts'
+import { Discovery } from './discovery.ts'
+import { Gossip } from './gossip.ts'
+import type { HostIdentity } from './identity.ts'
+import type { Mesh, MeshHandlers, MeshListener, PeerStatus } from './mesh.ts'
+import type { MeshLog } from './mesh-log.ts'
+import type { MeshSecret } from './mesh-secret.ts'
+import { createNode, MAX_MESH_CONNECTIONS, type MeshLibp2p } from './node.ts'
+import { PeerGate } from './peer-gate.ts'
+import { haveQuestion, manifestQuestion } from './questions.ts'
+import { serveProtocols } from './serving.ts'
+import { Traffic } from './traffic.ts'
+
+/** Strangers must not fill the log: refusals are reported at most this often, with their count. */
+const REFUSAL_REPORT_MS = 10_000
+
+export interface MeshOptions {
+  /** Multiaddrs to listen on, such as `/ip4/192.168.1.5/tcp/8002`. */
+  readonly listen: readonly string[]
+  /** What others are told instead, for hosts behind NAT or a port mapping. */
+  readonly announce?: readonly string[]
+  readonly staticPeers: readonly string[]
+  readonly mdns: boolean
+  readonly secret: MeshSecret
+  /** Directory for `peers.json`. */
+  readonly storagePath: string
+  /** For measurements; the defaults are right. */
+  readonly tuning?: {
+    readonly messageBytes?: number
+    readonly windowBytes?: number
+    readonly maxUploads?: number
+    readonly noProgressMs?: number
+  }
+}
+
+export interface MeshDeps {
+  readonly identity: HostIdentity
+  readonly handlers: MeshHandlers
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: MeshLog
+  /** Told of background work that failed unexpectedly. */
+  readonly onFailure: (name: string, error: unknown) => void
+}
+
+/** Counts since the start of the program, for metrics. */
+export interface MeshCounters {
+  readonly connectionsAdmitted: number
+  readonly connectionsRefused: number
+  readonly badMessages: number
+  readonly gossipRejected: number
+}
+
+export interface MeshNode extends Mesh {
+  counters(): MeshCounters
+}
+
+/** No I/O before `start()`. @throws ShoalError `bad-config` at start, for addresses that cannot be used */
+export function createMesh(options: MeshOptions, deps: MeshDeps): MeshNode {
+  return new LibP2PMesh(options, deps)
+}
+
+/** What exists while the mesh runs. */
+interface Running {
+  readonly node: MeshLibp2p
+  readonly connections: Connections
+  readonly tasks: Tasks
+  readonly gossip: Gossip
+  readonly discovery: Discovery
+  readonly client: ChunkClient
+}
+
+class LibP2PMesh implements MeshNode {
+  readonly name = 'mesh'
+  readonly self: PeerId
+  readonly #options: MeshOptions
+  readonly #deps: MeshDeps
+  readonly #gate = new PeerGate()
+  readonly #traffic = new Traffic()
+  readonly #listeners = new Set<MeshListener>()
+  readonly #connectedSince = new Map<PeerId, number>()
+  readonly #roundTripMs = new Map<PeerId, number>()
+  readonly #counters = { connectionsAdmitted: 0, connectionsRefused: 0, badMessages: 0, gossipRejected: 0 }
+  #refusalReport = { at: Number.NEGATIVE_INFINITY, unreported: 0 }
+  #running: Running | undefined
+  #starting: Promise<void> | undefined
+
+  constructor(options: MeshOptions, deps: MeshDeps) {
+    this.#options = options
+    this.#deps = deps
+    this.self = deps.identity.peer
+  }
+
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async stop(): Promise<void> {
+    await this.#starting?.catch(() => {})
+    this.#starting = undefined
+    const running = this.#running
+    this.#running = undefined
+    if (running !== undefined) await stopRunning(running)
+  }
+
+  addresses(): readonly string[] {
+    return this.#running?.node.getMultiaddrs().map((address) => address.toString()) ?? []
+  }
+
+  peers(): readonly PeerStatus[] {
+    const running = this.#running
+    if (running === undefined) return []
+    return running.connections.peers().flatMap((peer) => {
+      const connection = running.connections.find(peer)
+      return connection === undefined ? [] : [this.#status(peer, connection, running)]
+    })
+  }
+
+  isConnected(peer: PeerId): boolean {
+    return this.#running?.connections.find(peer) !== undefined
+  }
+
+  listen(listener: MeshListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async fetchChunk(
+    peer: PeerId,
+    request: ChunkRequest,
+    extra: Pick<ChunkRequestMessage, 'waitMs' | 'grant'>,
+    options: FetchOptions,
+  ): Promise<FetchedChunk> {
+    return this.#up().client.fetch(peer, request, extra, options)
+  }
+
+  async askHave(peer: PeerId, message: HaveAsk, signal: AbortSignal): Promise<HaveAnswer> {
+    return this.#ask(haveQuestion, peer, message, signal)
+  }
+
+  async askManifest(peer: PeerId, message: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer> {
+    return this.#ask(manifestQuestion, peer, message, signal)
+  }
+
+  async announce(blobs: GossipHave['blobs']): Promise<void> {
+    await this.#up().gossip.announce(blobs)
+  }
+
+  async publishHealth(health: Omit<GossipHealth, 'sequence' | 'at' | 'expires'>): Promise<void> {
+    await this.#up().gossip.publishHealth(health)
+  }
+
+  ban(peer: PeerId, durationMs: number, reason: string): void {
+    this.#deps.log('warn', 'peer banned', { peer, durationMs, reason })
+    this.#gate.ban(peer, this.#deps.clock.now() + durationMs)
+    this.#running?.client.close(peer)
+    this.#running?.connections.cut(peer, new ShoalError('peer-unreachable', 'the peer is banned', { peer }))
+  }
+
+  async dial(address: string, signal: AbortSignal): Promise<PeerId> {
+    const peer = await this.#up().connections.dial([address], signal)
+    if (peer === 'self') throw new ShoalError('peer-unreachable', `${address} is this host itself`)
+    return peer
+  }
+
+  counters(): MeshCounters {
+    return { ...this.#counters }
+  }
+
+  async #start(): Promise<void> {
+    const { clock, random, log, identity } = this.#deps
+    const tuning = this.#options.tuning ?? {}
+    await mkdir(this.#options.storagePath, { recursive: true, mode: 0o700 })
+    const tasks = createTasks(this.#deps.onFailure)
+    const node = await createNode({
+      identity,
+      secret: this.#options.secret,
+      listen: this.#options.listen,
+      announce: this.#options.announce ?? [],
+      mdns: this.#options.mdns,
+      gate: this.#gate,
+      clock,
+      onRefused: (remote, role, reason) => this.#refused(remote, role, reason),
+      onMuxer: () => this.#counters.connectionsAdmitted++,
+      windowBytes: tuning.windowBytes,
+    })
+    const connections = new Connections(node, clock)
+    const openStream = connections.openStream.bind(connections)
+    const running: Running = {
+      node,
+      connections,
+      tasks,
+      gossip: new Gossip({
+        pubsub: node.services.pubsub,
+        self: this.self,
+        clock,
+        isBanned: (peer) => this.#gate.isBanned(peer, clock.now()),
+        onHave: (author, announcement) => this.#tell((listener) => listener.have(author, announcement)),
+        onRejected: (author, topic, reason) => {
+          this.#counters.gossipRejected++
+          log('debug', 'gossip rejected', { author, topic, reason })
+        },
+        onPublishFailure: (topic, reason) => log('debug', 'gossip not published', { topic, reason }),
+      }),
+      discovery: new Discovery({
+        self: this.self,
+        staticPeers: this.#options.staticPeers,
+        path: join(this.#options.storagePath, 'peers.json'),
+        clock,
+        random,
+        tasks,
+        log,
+        connectedPeers: () => connections.peers(),
+        isConnected: (peer) => connections.find(peer) !== undefined,
+        isFull: () => node.getConnections().length >= MAX_MESH_CONNECTIONS,
+        dial: connections.dial.bind(connections),
+        openStream,
+      }),
+      client: new ChunkClient({
+        clock,
+        traffic: this.#traffic,
+        openStream: (peer, signal) => openStream(peer, CHUNK_PROTOCOL, signal),
+        noProgressMs: tuning.noProgressMs,
+      }),
+    }
+    this.#running = running
+    try {
+      this.#watch(running)
+      await serveProtocols({
+        node,
+        tasks,
+        clock,
+        log,
+        traffic: this.#traffic,
+        handlers: this.#deps.handlers,
+        tellPeers: (asker) => running.discovery.tell(asker),
+        onBadMessage: () => this.#counters.badMessages++,
+        messageBytes: tuning.messageBytes,
+        maxUploads: tuning.maxUploads,
+      })
+      await node.start()
+      running.gossip.start()
+      await running.discovery.start()
+    } catch (error) {
+      this.#running = undefined
+      this.#starting = undefined
+      await stopRunning(running)
+      throw error
+    }
+    log('info', 'mesh is up', { peer: this.self, addresses: this.addresses().join(' ') })
+  }
+
+  #watch({ node, tasks, discovery, client }: Running): void {
+    node.addEventListener('peer:connect', ({ detail }) => {
+      const peer = parsePeerId(detail.toString())
+      this.#connectedSince.set(peer, this.#deps.clock.wallTime())
+      discovery.connected(peer)
+      tasks.run('measure the round trip', (signal) => this.#measure(node, peer, signal))
+      this.#tell((listener) => listener.peerUp(peer))
+    })
+    node.addEventListener('peer:disconnect', ({ detail }) => {
+      const peer = parsePeerId(detail.toString())
+      this.#connectedSince.delete(peer)
+      this.#roundTripMs.delete(peer)
+      client.close(peer)
+      discovery.disconnected(peer)
+      this.#tell((listener) => listener.peerDown(peer))
+    })
+    node.addEventListener('peer:identify', ({ detail }) => {
+      const addresses = detail.listenAddrs.map((address) => address.toString())
+      discovery.heard(detail.peerId.toString(), addresses, hostOf(detail.connection.remoteAddr))
+    })
+    node.addEventListener('peer:discovery', ({ detail }) => {
+      const peer = detail.id.toString()
+      if (this.#gate.isBanned(peer, this.#deps.clock.now())) return
+      discovery.heard(
+        peer,
+        detail.multiaddrs.map((address) => address.toString()),
+      )
+    })
+  }
+
+  #ask<Ask extends object, Answer extends object>(
+    question: Question<Ask, Answer>,
+    peer: PeerId,
+    message: Ask,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const { connections } = this.#up()
+    return ask(question, peer, message, connections.openStream.bind(connections), this.#deps.clock, signal)
+  }
+
+  async #measure(node: MeshLibp2p, peer: PeerId, signal: AbortSignal): Promise<void> {
+    const connection = this.#running?.connections.find(peer)
+    if (connection === undefined) return
+    try {
+      this.#roundTripMs.set(peer, await node.services.ping.ping(connection.remotePeer, { signal }))
+    } catch {
+      // Only a figure to show; the connection monitor watches over the peer.
+    }
+  }
+
+  #status(peer: PeerId, connection: Connection, running: Running): PeerStatus {
+    return {
+      peer,
+      addresses: [connection.remoteAddr.toString()],
+      direction: connection.direction,
+      connectedSince: this.#connectedSince.get(peer) ?? connection.timeline.open,
+      roundTripMs: connection.rtt ?? this.#roundTripMs.get(peer),
+      health: running.gossip.health(peer),
+      ...this.#traffic.of(peer),
+    }
+  }
+
+  /** A listener that throws is a bug of its own: it must not reach libp2p, nor the other listeners. */
+  #tell(say: (listener: MeshListener) => void): void {
+    for (const listener of this.#listeners) {
+      try {
+        say(listener)
+      } catch (error) {
+        this.#deps.onFailure('mesh listener', error)
+      }
+    }
+  }
+
+  #refused(remote: string, role: string, reason: string): void {
+    this.#counters.connectionsRefused++
+    const report = this.#refusalReport
+    report.unreported++
+    const now = this.#deps.clock.now()
+    if (now - report.at < REFUSAL_REPORT_MS) return
+    this.#deps.log('warn', 'connections refused at admission', {
+      count: report.unreported,
+      remote,
+      role,
+      reason,
+    })
+    this.#refusalReport = { at: now, unreported: 0 }
+  }
+
+  /** @throws ShoalError `not-running` */
+  #up(): Running {
+    if (this.#running === undefined) throw new ShoalError('not-running', 'the mesh is not running')
+    return this.#running
+  }
+}
+
+async function stopRunning({ node, tasks, gossip, discovery, client }: Running): Promise<void> {
+  client.closeAll()
+  await tasks.stop()
+  await discovery.stop()
+  if (node.status === 'started') gossip.stop()
+  await node.stop()
+}

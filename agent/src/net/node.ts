@@ -1,0 +1,167 @@
+// The libp2p node with every limit set: the one place that knows the options and why each has its value. Facts "M…" are
+// measured in test/canary. Knows nothing of chunks, manifests or who our peers are.
+import { type GossipSub, gossipsub } from '@libp2p/gossipsub'
+import { type Identify, identify } from '@libp2p/identify'
+import type { Libp2p, PeerId as NodePeerId } from '@libp2p/interface'
+import { mdns } from '@libp2p/mdns'
+import { noise } from '@libp2p/noise'
+import { type Ping, ping } from '@libp2p/ping'
+import { tcp } from '@libp2p/tcp'
+import { tls } from '@libp2p/tls'
+import { GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC, LIMITS } from '@shoal/protocol/messages.ts'
+import type { Clock } from '@shoal/protocol/time.ts'
+import { createLibp2p } from 'libp2p'
+import { isDialable } from './addresses.ts'
+import { admitted, type Role } from './admission.ts'
+import { guardedYamux, type MuxerSettings } from './guarded-yamux.ts'
+import type { HostIdentity } from './identity.ts'
+import type { MeshSecret } from './mesh-secret.ts'
+import { MAX_CONNECTIONS_PER_PEER, type PeerGate } from './peer-gate.ts'
+
+export const GOSSIP_TOPICS = [GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC] as const
+/** mDNS service name: other libp2p programs on the network neither see us nor are seen. */
+const MDNS_SERVICE = '_shoal-mesh._udp.local'
+/** Hosts in one mesh that this one keeps connections to. */
+export const MAX_MESH_CONNECTIONS = 128
+
+export type MeshLibp2p = Libp2p<{
+  readonly identify: Identify
+  readonly ping: Ping
+  readonly pubsub: GossipSub
+}>
+
+export interface NodeSettings extends MuxerSettings {
+  readonly identity: HostIdentity
+  readonly secret: MeshSecret
+  readonly listen: readonly string[]
+  /** Addresses to tell others instead of those listened on (behind NAT or a port mapping). */
+  readonly announce: readonly string[]
+  readonly mdns: boolean
+  readonly gate: PeerGate
+  readonly clock: Clock
+  readonly onRefused: (remote: string, role: Role, reason: string) => void
+}
+
+/** Builds the node; `start()` is the caller's. */
+export async function createNode(settings: NodeSettings): Promise<MeshLibp2p> {
+  const { gate, clock } = settings
+  const admission = {
+    secret: settings.secret,
+    self: settings.identity.peer,
+    clock,
+    onRefused: settings.onRefused,
+  }
+  const denies = (peer: NodePeerId): boolean => !gate.admits(peer.toString(), clock.now())
+  const node: MeshLibp2p = await createLibp2p({
+    start: false,
+    privateKey: settings.identity.nodeKey(),
+    nodeInfo: { name: 'shoal', version: '1', userAgent: 'shoal' },
+    addresses: { listen: [...settings.listen], announce: [...settings.announce] },
+    transports: [
+      tcp({
+        maxConnections: 2 * MAX_MESH_CONNECTIONS,
+        backlog: 64,
+        inboundSocketInactivityTimeout: 30_000,
+        outboundSocketInactivityTimeout: 30_000,
+      }),
+    ],
+    // TLS first: 1.4 times as fast as Noise here. Both only behind admission.
+    connectionEncrypters: [admitted(tls(), admission), admitted(noise(), admission)],
+    streamMuxers: [guardedYamux(settings)],
+    connectionManager: {
+      maxConnections: MAX_MESH_CONNECTIONS,
+      // M10: with the defaults a few silent sockets a second keep everyone out.
+      maxIncomingPendingConnections: 200,
+      inboundConnectionThreshold: 20,
+      inboundUpgradeTimeout: 3_000,
+      inboundStreamProtocolNegotiationTimeout: 3_000,
+      maxParallelDials: 16,
+      maxDialQueueLength: 200,
+      maxPeerAddrsToDial: 4,
+      dialTimeout: 5_000,
+      addressDialTimeout: 3_000,
+    },
+    connectionMonitor: { pingInterval: 10_000, abortConnectionOnPingFailure: true },
+    connectionGater: {
+      denyDialPeer: denies,
+      denyDialMultiaddr: (address) => !isDialable(address),
+      denyInboundEncryptedConnection: denies,
+      denyOutboundEncryptedConnection: denies,
+      denyInboundUpgradedConnection: denies,
+      denyInboundRelayReservation: () => true,
+      denyInboundRelayedConnection: () => true,
+      filterMultiaddrForPeer: (_peer, address) => isDialable(address),
+    },
+    peerDiscovery: settings.mdns ? [mdns({ serviceTag: MDNS_SERVICE, interval: 20_000 })] : [],
+    services: {
+      identify: identify({ maxMessageSize: 8192, timeout: 5_000 }),
+      ping: ping(),
+      pubsub: gossipsub(gossipOptions()),
+    },
+  })
+  keepCount(node, gate)
+  return node
+}
+
+/** Several connections of one peer may pass the gater at the same moment, before any of them is counted (M11). */
+function keepCount(node: MeshLibp2p, gate: PeerGate): void {
+  node.addEventListener('connection:open', ({ detail: connection }) => {
+    if (gate.opened(connection.remotePeer.toString())) return
+    connection.abort(new Error(`more than ${MAX_CONNECTIONS_PER_PEER} connections with one peer`))
+  })
+  node.addEventListener('connection:close', ({ detail: connection }) => {
+    gate.closed(connection.remotePeer.toString())
+  })
+}
+
+function gossipOptions(): Parameters<typeof gossipsub>[0] {
+  // M22: with the default topic scores time in the mesh hides every penalty; quiet topics would punish honest peers.
+  const topic = {
+    topicWeight: 1,
+    timeInMeshWeight: 0,
+    timeInMeshQuantum: 1_000,
+    timeInMeshCap: 1,
+    firstMessageDeliveriesWeight: 0,
+    firstMessageDeliveriesDecay: 0.5,
+    firstMessageDeliveriesCap: 1,
+    meshMessageDeliveriesWeight: 0,
+    meshMessageDeliveriesDecay: 0.5,
+    meshMessageDeliveriesCap: 1,
+    meshMessageDeliveriesThreshold: 1,
+    meshMessageDeliveriesWindow: 10,
+    meshMessageDeliveriesActivation: 5_000,
+    meshFailurePenaltyWeight: 0,
+    meshFailurePenaltyDecay: 0.5,
+    invalidMessageDeliveriesWeight: -10,
+    invalidMessageDeliveriesDecay: 0.97,
+  }
+  return {
+    globalSignaturePolicy: 'StrictSign',
+    fallbackToFloodsub: false,
+    floodPublish: false,
+    doPX: false,
+    allowPublishToZeroTopicPeers: true,
+    allowedTopics: [...GOSSIP_TOPICS],
+    maxInboundDataLength: 4 * LIMITS.gossip,
+    maxOutboundBufferSize: 1024 * 1024,
+    maxTopicBytesPerPeer: 16 * 1024,
+    awaitRpcHandler: true,
+    awaitRpcMessageHandler: true,
+    maxInboundStreams: 2,
+    maxOutboundStreams: 2,
+    decodeRpcLimits: {
+      maxSubscriptions: 16,
+      maxMessages: 64,
+      maxIhaveMessageIDs: 500,
+      maxIwantMessageIDs: 500,
+      maxIdontwantMessageIDs: 64,
+      maxControlMessages: 64,
+      maxPeerInfos: 16,
+    },
+    scoreParams: {
+      // M9: many hosts behind one address (containers, NAT) are normal here and would all be cut off.
+      IPColocationFactorWeight: 0,
+      topics: Object.fromEntries(GOSSIP_TOPICS.map((name) => [name, topic])),
+    },
+  }
+}

@@ -1,0 +1,85 @@
+// Which protocols this host answers, each behind its limits, each answer as supervised work.
+import { messageOf } from '@shoal/protocol/errors.ts'
+import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
+import { CHUNK_PROTOCOL } from '@shoal/protocol/messages.ts'
+import type { Tasks } from '@shoal/protocol/service.ts'
+import type { Clock } from '@shoal/protocol/time.ts'
+import { Answerer, MAX_ASKS_PER_PEER, type Question } from './ask.ts'
+import { ChunkServer } from './chunk-server.ts'
+import type { MeshHandlers } from './mesh.ts'
+import type { MeshLog } from './mesh-log.ts'
+import type { MeshLibp2p } from './node.ts'
+import { haveQuestion, manifestQuestion, type PeersAnswer, peersQuestion } from './questions.ts'
+import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
+import type { Traffic } from './traffic.ts'
+
+/** Streams beyond our own limit still get a polite `busy`; beyond this libp2p resets them before they cost anything. */
+const MAX_CHUNK_STREAMS_PER_CONNECTION = 2 * MAX_STREAMS_PER_PEER
+const MAX_ASK_STREAMS_PER_CONNECTION = 2 * MAX_ASKS_PER_PEER
+
+export interface ServingDeps {
+  readonly node: MeshLibp2p
+  readonly tasks: Tasks
+  readonly clock: Clock
+  readonly log: MeshLog
+  readonly traffic: Traffic
+  readonly handlers: MeshHandlers
+  readonly tellPeers: (asker: PeerId) => PeersAnswer
+  /** A peer broke the rules of the wire. */
+  readonly onBadMessage: () => void
+  readonly messageBytes: number | undefined
+  readonly maxUploads: number | undefined
+}
+
+/** Registers all handlers; call before the node starts. */
+export async function serveProtocols(deps: ServingDeps): Promise<void> {
+  const { node, tasks, clock, log, handlers } = deps
+  const onBadMessage = (peer: PeerId, reason: string) => {
+    deps.onBadMessage()
+    log('warn', 'a peer broke the rules of the wire', { peer, reason })
+  }
+  const onFailure = (error: unknown) =>
+    log('error', 'a request of a peer could not be answered', { reason: messageOf(error) })
+
+  const chunks = new ChunkServer({
+    clock,
+    traffic: deps.traffic,
+    chunk: handlers.chunk.bind(handlers),
+    onBadMessage,
+    onFailure,
+    messageBytes: deps.messageBytes,
+    maxUploads: deps.maxUploads,
+  })
+  await node.handle(
+    CHUNK_PROTOCOL,
+    (stream, connection) => {
+      const peer = parsePeerId(connection.remotePeer.toString())
+      tasks.run('serve chunks', (signal) => chunks.serve(stream, peer, signal))
+    },
+    {
+      maxInboundStreams: MAX_CHUNK_STREAMS_PER_CONNECTION,
+      maxOutboundStreams: MAX_CHUNK_STREAMS_PER_CONNECTION,
+    },
+  )
+
+  const answer = async <Ask extends object, Answer extends object>(
+    question: Question<Ask, Answer>,
+    make: (peer: PeerId, message: Ask) => Promise<Answer>,
+  ): Promise<void> => {
+    const answerer = new Answerer(question, { clock, answer: make, onBadMessage, onFailure })
+    await node.handle(
+      question.protocol,
+      (stream, connection) => {
+        const peer = parsePeerId(connection.remotePeer.toString())
+        tasks.run(`answer ${question.protocol}`, (signal) => answerer.serve(stream, peer, signal))
+      },
+      {
+        maxInboundStreams: MAX_ASK_STREAMS_PER_CONNECTION,
+        maxOutboundStreams: MAX_ASK_STREAMS_PER_CONNECTION,
+      },
+    )
+  }
+  await answer(haveQuestion, handlers.have.bind(handlers))
+  await answer(manifestQuestion, handlers.manifest.bind(handlers))
+  await answer(peersQuestion, async (peer) => deps.tellPeers(peer))
+}
