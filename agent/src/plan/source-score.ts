@@ -1,0 +1,121 @@
+// PURE. What this host has learnt about each source: measured rate, how many requests it may have open, whether it is
+// cooling down or banned. Shared by all downloads; fed with outcomes and `now`, never with a clock of its own.
+import { type ErrorCode, errorRow } from '@shoal/protocol/errors.ts'
+
+/** Requests open at once to a peer that has proven nothing yet: a liar costs one chunk, not a pipeline of them. */
+export const FIRST_DEPTH = 1
+export const MAX_PEER_DEPTH = 4
+/** First cooldown after a failure; doubles with every further one in a row. */
+export const COOLDOWN_MS = 1_000
+export const MAX_COOLDOWN_MS = 60_000
+/** A busy peer is not to blame: ask again soon. */
+export const BUSY_COOLDOWN_MS = 150
+/** How long a peer that sent provably wrong bytes is refused. */
+export const BAN_MS = 15 * 60_000
+/** Weight of the newest sample in the rate estimate. */
+const RATE_WEIGHT = 0.3
+/** Bound on sources remembered; the one unseen for longest goes first. */
+const MAX_SOURCES = 1_024
+
+interface Score {
+  rate: number
+  depth: number
+  failuresInRow: number
+  /** Cooling down after a failure it is to blame for. */
+  coolUntil: number
+  /** Busy: nothing wrong with it, ask again in a moment. */
+  busyUntil: number
+  banUntil: number
+}
+
+export interface ScoreView {
+  /** Bytes per second, smoothed; 0 when nothing was measured. */
+  readonly rateBytesPerSecond: number
+  readonly depth: number
+  /** May be asked now. */
+  readonly usable: boolean
+  /** When `usable` becomes true again, if it is not. */
+  readonly usableAt: number
+  /** Neither cooling down nor banned: what it holds counts as reachable even while it is busy. */
+  readonly trusted: boolean
+}
+
+export class SourceScores {
+  readonly #scores = new Map<string, Score>()
+
+  /** A chunk arrived and was proven. */
+  success(source: string, bytes: number, durationMs: number): void {
+    const score = this.#touch(source)
+    const sample = (bytes * 1000) / Math.max(durationMs, 1)
+    score.rate = score.rate === 0 ? sample : score.rate * (1 - RATE_WEIGHT) + sample * RATE_WEIGHT
+    score.depth = Math.min(score.depth + 1, MAX_PEER_DEPTH)
+    score.failuresInRow = 0
+    score.coolUntil = 0
+  }
+
+  /**
+   * A request failed. What follows is read from the error table: blame `source` cools down (or bans), anything else
+   * leaves the score alone, except that a busy peer is given a moment.
+   * @returns true if the source is banned from now on
+   */
+  failure(source: string, code: ErrorCode, now: number): boolean {
+    const score = this.#touch(source)
+    const row = errorRow(code)
+    if (code === 'peer-busy' || code === 'peer-refused') {
+      score.busyUntil = now + BUSY_COOLDOWN_MS
+      score.depth = Math.max(FIRST_DEPTH, score.depth - 1)
+      return false
+    }
+    if (row.blame !== 'source') return false
+    if (row.ban === true) {
+      score.banUntil = now + BAN_MS
+      score.depth = FIRST_DEPTH
+      return true
+    }
+    score.failuresInRow++
+    score.depth = FIRST_DEPTH
+    score.coolUntil = now + Math.min(COOLDOWN_MS * 2 ** (score.failuresInRow - 1), MAX_COOLDOWN_MS)
+    return false
+  }
+
+  view(source: string, now: number): ScoreView {
+    const score = this.#scores.get(source)
+    if (score === undefined) {
+      return { rateBytesPerSecond: 0, depth: FIRST_DEPTH, usable: true, usableAt: now, trusted: true }
+    }
+    const trustedAt = Math.max(score.coolUntil, score.banUntil)
+    const usableAt = Math.max(trustedAt, score.busyUntil)
+    return {
+      rateBytesPerSecond: score.rate,
+      depth: score.depth,
+      usable: usableAt <= now,
+      usableAt,
+      trusted: trustedAt <= now,
+    }
+  }
+
+  banned(source: string, now: number): boolean {
+    return (this.#scores.get(source)?.banUntil ?? 0) > now
+  }
+
+  #touch(source: string): Score {
+    const known = this.#scores.get(source)
+    if (known !== undefined) {
+      this.#scores.delete(source)
+      this.#scores.set(source, known)
+      return known
+    }
+    const oldest = this.#scores.size >= MAX_SOURCES ? this.#scores.keys().next().value : undefined
+    if (oldest !== undefined) this.#scores.delete(oldest)
+    const score: Score = {
+      rate: 0,
+      depth: FIRST_DEPTH,
+      failuresInRow: 0,
+      coolUntil: 0,
+      busyUntil: 0,
+      banUntil: 0,
+    }
+    this.#scores.set(source, score)
+    return score
+  }
+}
