@@ -1,6 +1,6 @@
 // Port: getting a file's bytes, wherever they are. Readers of one blob share one download (single flight).
 import type { ByteRange } from '@shoal/protocol/chunks.ts'
-import type { BlobId, Repo } from '@shoal/protocol/ids.ts'
+import type { BlobId, Repo, Revision } from '@shoal/protocol/ids.ts'
 import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
 import type { Caller } from './catalog-port.ts'
 
@@ -9,6 +9,8 @@ export interface WantedFile {
   readonly manifest: Manifest
   readonly entry: FileEntry
   readonly caller: Caller
+  /** What the reader asked for; becomes a ref of the Hub view when it is not the commit itself. */
+  readonly revision?: Revision | undefined
 }
 
 /** Where the bytes of an answer come from, as `X-Shoal-Source` says it. */
@@ -16,6 +18,11 @@ export type ByteOrigin = 'disk' | 'peers' | 'origin' | 'mixed'
 
 export interface FileReader {
   readonly sizeBytes: number
+  /**
+   * A wrong byte of this blob went out to some reader not long ago (its digest failed at the end): a client that comes back
+   * with "the rest from byte N" holds a bad prefix and must be given the whole file with status 200.
+   */
+  readonly suspectPrefix: boolean
   /** Best knowledge at the time of opening. */
   readonly from: ByteOrigin
   /**

@@ -18,7 +18,7 @@ export function redirectTarget(from: URL, location: string | undefined, hops: nu
   if (location === undefined || location === '') throw refuse('it names no location')
   if (location.length > MAX_LOCATION_LENGTH)
     throw refuse(`its location is longer than ${MAX_LOCATION_LENGTH} characters`)
-  if (!URL.canParse(location, from)) throw refuse('its location is not a URL')
+  if (!URL.canParse(location, from.href)) throw refuse('its location is not a URL')
   const target = new URL(location, from)
   if (target.protocol !== 'http:' && target.protocol !== 'https:')
     throw refuse('only http and https are followed')
