@@ -168,6 +168,18 @@ export class ChunkMap {
     return this.chunkCount
   }
 
+  /** First index >= `from` that both maps hold; `chunkCount` if none. Both must be maps of the same blob. */
+  firstCommon(other: ChunkMap, from = 0): number {
+    let at = from >>> 3
+    let common = (this.#bits[at] ?? 0) & (other.#bits[at] ?? 0) & (0xff << (from & 7))
+    while (common === 0) {
+      at++
+      if (at >= this.#bits.length) return this.chunkCount
+      common = (this.#bits[at] ?? 0) & (other.#bits[at] ?? 0)
+    }
+    return at * 8 + (31 - Math.clz32(common & -common))
+  }
+
   *indices(): Generator<number> {
     for (let index = 0; index < this.chunkCount; index++) if (this.has(index)) yield index
   }

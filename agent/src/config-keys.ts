@@ -1,22 +1,18 @@
 // The one table of the agent's settings: key in the file, variables, flag, default, check, meaning. Documents, the
 // starter file, `shoal config show` and the loader are all made from it. A setting exists when it has a row here and code
 // that obeys it; keys of the administrator's guide that nothing obeys yet stand in config-later.ts.
-import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
-import { z } from 'zod'
 import {
   allowedHost,
   amount,
   flag,
-  label,
   listenAddress,
   logLevel,
-  meshSecret,
-  multiaddr,
-  originUrl,
   pathText,
-  tokenText,
   wholeNumber,
-} from './config-checks.ts'
+} from '@shoal/protocol/setting-checks.ts'
+import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
+import { z } from 'zod'
+import { label, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
 
 export const DEFAULT_HTTP_PORT = 8001
 const PETABYTES = 1_000_000

@@ -4,9 +4,10 @@ import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { hasCode, messageOf } from '@shoal/protocol/errors.ts'
 import { formatListenAddress, isLoopbackHost, type ListenAddress } from '@shoal/protocol/listen-address.ts'
+import type { LogLevel } from '@shoal/protocol/setting-checks.ts'
 import { configError, resolveSettings, type Setting, shown } from '@shoal/protocol/settings.ts'
-import { GIGABYTE, type LogLevel, pointsAtItself } from './config-checks.ts'
-import { type ConfigFile, findConfigFile } from './config-file.ts'
+import { type ConfigFile, findConfigFile } from '@shoal/protocol/settings-file.ts'
+import { GIGABYTE, pointsAtItself } from './config-checks.ts'
 import {
   AGENT_SETTINGS,
   type AgentSettingKey,
@@ -17,6 +18,7 @@ import { COORDINATOR_KEYS, LATER_KEYS, LATER_VARIABLES, OTHER_VARIABLES } from '
 import { readHubToken } from './hub-token.ts'
 import { MeshSecret } from './net/mesh-secret.ts'
 import { readPrivateFile } from './net/private-file.ts'
+import { storagePathProblem } from './storage-path.ts'
 
 export interface Settings {
   /** The settings file in use. */
@@ -93,6 +95,49 @@ export interface LoadedSettings {
  * @throws ShoalError `bad-config` with every problem at once; `details.problems` lists them
  */
 export async function loadSettings(surroundings: Surroundings): Promise<LoadedSettings> {
+  const { places, resolved } = await resolveFrom(surroundings)
+  const problems = [...resolved.problems, ...ENVIRONMENT_ONLY.flatMap((key) => inFile(key, places))]
+  const values = resolved.values
+  const settings =
+    values === undefined ? undefined : await toSettings(values, places, surroundings.env, problems)
+  if (settings === undefined || problems.length > 0)
+    throw configError(problems, places.file?.path ?? 'the settings')
+  return {
+    settings,
+    shown: [...resolved.settings.values()].map((one) => toShown(one)),
+    warnings: resolved.warnings,
+  }
+}
+
+/** Where the agent that these settings describe keeps its files and answers. */
+export interface Whereabouts {
+  /** Absolute. */
+  readonly storagePath: string
+  readonly listen: ListenAddress
+}
+
+/**
+ * Only as much as a command needs to find the agent: other settings may be wrong, or name secrets that this user cannot read.
+ * @throws ShoalError `bad-config` when the file cannot be read or one of the two is wrong
+ */
+export async function loadWhereabouts(surroundings: Surroundings): Promise<Whereabouts> {
+  const { places } = await resolveFrom(surroundings)
+  const problems: string[] = []
+  const take = <Key extends 'storage.models_directory' | 'http.listen'>(key: Key) => {
+    const { given, from } = places.settings.get(key) ?? { given: undefined, from: 'default' }
+    const parsed = AGENT_SETTINGS[key].schema.safeParse(given)
+    if (!parsed.success)
+      problems.push(`${key} (${from}): ${parsed.error.issues[0]?.message}, received ${shown(given)}`)
+    return parsed.data as AgentSettingValues[Key] | undefined
+  }
+  const storage = take('storage.models_directory')
+  const listen = take('http.listen')
+  if (storage === undefined || listen === undefined)
+    throw configError(problems, places.file?.path ?? 'the settings')
+  return { storagePath: toPath('storage.models_directory', storage, places), listen }
+}
+
+async function resolveFrom(surroundings: Surroundings) {
   const home = surroundings.home ?? homedir()
   const file = await findConfigFile({
     named: surroundings.configPath,
@@ -115,16 +160,7 @@ export async function loadSettings(surroundings: Surroundings): Promise<LoadedSe
     flags: surroundings.flags ?? {},
   })
   const places: Places = { cwd: surroundings.cwd, home, file, settings: resolved.settings }
-  const problems = [...resolved.problems, ...ENVIRONMENT_ONLY.flatMap((key) => inFile(key, places))]
-  const values = resolved.values
-  const settings =
-    values === undefined ? undefined : await toSettings(values, places, surroundings.env, problems)
-  if (settings === undefined || problems.length > 0) throw configError(problems, file?.path ?? 'the settings')
-  return {
-    settings,
-    shown: [...resolved.settings.values()].map((one) => toShown(one)),
-    warnings: resolved.warnings,
-  }
+  return { places, resolved }
 }
 
 interface Places {
@@ -215,47 +251,6 @@ function toPath(key: AgentSettingKey, text: string, places: Places): string {
   if (isAbsolute(text)) return resolve(text)
   const fromFile = places.settings.get(key)?.from === 'file' && places.file !== undefined
   return resolve(fromFile ? dirname(places.file.path) : places.cwd, text)
-}
-
-const WHOLE_SYSTEM = ['/proc', '/sys', '/etc', '/boot', '/bin', '/sbin', '/usr/bin', '/usr/sbin', '/usr/lib']
-const SYSTEM_FOLDERS = new Set([
-  ...[
-    '/',
-    '/dev',
-    '/dev/shm',
-    '/home',
-    '/lib',
-    '/lib64',
-    '/media',
-    '/mnt',
-    '/opt',
-    '/root',
-    '/run',
-    '/srv',
-    '/tmp',
-    '/usr',
-  ],
-  ...[
-    '/usr/local',
-    '/usr/share',
-    '/var',
-    '/var/lib',
-    '/var/log',
-    '/var/tmp',
-    '/Users',
-    '/Library',
-    '/System',
-    '/Applications',
-  ],
-])
-
-/** Why a directory cannot be the storage path, or undefined. It must be one that the agent has to itself. */
-export function storagePathProblem(path: string, home: string): string | undefined {
-  if (path === '/') return 'the root of the file system cannot be the storage path'
-  if (path === resolve(home)) return 'a home directory cannot be the storage path; name a directory in it'
-  const system =
-    SYSTEM_FOLDERS.has(path) || WHOLE_SYSTEM.some((root) => path === root || path.startsWith(`${root}/`))
-  return system ? 'a directory of the system cannot be the storage path; name one of its own' : undefined
 }
 
 async function secretFileProblems(path: string): Promise<string[]> {

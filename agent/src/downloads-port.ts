@@ -52,8 +52,12 @@ export interface BlobProgress extends TransferCounts {
 }
 
 export interface Downloads {
-  /** Opens a file for reading; starts or joins its download when it is not whole on disk. Does not wait for bytes. */
-  open(file: WantedFile): Promise<FileReader>
+  /**
+   * Opens a file for reading; starts or joins its download when it is not whole on disk. With `first`, the range that will be
+   * read, bytes start to come before they are asked for, and a download whose every source fails at once is an error here
+   * instead of a silent stream (waits at most a second for that). @throws ShoalError `origin-*`, `no-source`, `store-*`
+   */
+  open(file: WantedFile, first?: ByteRange): Promise<FileReader>
   /** Resolves when the whole file is complete on this host. */
   fetch(
     file: WantedFile,

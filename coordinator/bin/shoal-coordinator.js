@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Refuses a Node.js that is too old in a sentence, before any TypeScript is loaded; then hands over to src/main.ts.
+// Refuses a Node.js that is too old in a sentence, before any TypeScript is loaded; then hands over to src/cli/main.ts.
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 22 || (major === 22 && minor < 18)) {
   console.error(
@@ -7,4 +7,4 @@ if (major < 22 || (major === 22 && minor < 18)) {
   )
   process.exit(1)
 }
-await import('../src/main.ts')
+await import('../src/cli/main.ts')

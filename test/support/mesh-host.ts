@@ -37,9 +37,9 @@ export function testHosts(): TestHosts {
       const node = createMesh(
         {
           listen: ['/ip4/127.0.0.1/tcp/0'],
-          staticPeers: [],
+          staticPeers: async () => [],
           mdns: false,
-          secret: testSecret,
+          secret: async () => testSecret,
           ...options,
           storagePath,
         },

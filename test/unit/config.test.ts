@@ -4,17 +4,12 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { inspect } from 'node:util'
-import {
-  type LoadedSettings,
-  loadSettings,
-  type Surroundings,
-  starterConfig,
-  storagePathProblem,
-} from '@shoal/agent/config.ts'
-import { MAX_CONFIG_BYTES, parseConfig } from '@shoal/agent/config-file.ts'
+import { type LoadedSettings, loadSettings, type Surroundings, starterConfig } from '@shoal/agent/config.ts'
 import { AGENT_SETTINGS } from '@shoal/agent/config-keys.ts'
 import { LATER_KEYS } from '@shoal/agent/config-later.ts'
+import { storagePathProblem } from '@shoal/agent/storage-path.ts'
 import { asShoalError } from '@shoal/protocol/errors.ts'
+import { MAX_CONFIG_BYTES, parseConfig } from '@shoal/protocol/settings-file.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const SECRET = 'ab'.repeat(32)

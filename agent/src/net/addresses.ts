@@ -1,5 +1,6 @@
 // Multiaddrs from outside: what may be dialled, and in which order it is worth trying. An address that a stranger gave
 // counts only together with a peer id, so that nobody can point this host at some other service.
+import { BlockList, isIP } from 'node:net'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import { MAX_ADDRESS_LENGTH, MAX_ADDRESSES_PER_PEER } from './questions.ts'
@@ -33,11 +34,15 @@ export function parseAddress(text: string): ParsedAddress | undefined {
 
 /**
  * The addresses of `peer` worth keeping, each ending in its id, best first: those on the host that it was really seen
- * at, then others, then loopback ones (which are ours, not its, unless it runs on this very host).
+ * at, then others. Loopback ones come last and only from a `teller` on this very host: from anyone else they would point
+ * at our own services.
+ * @param teller IP address of whoever told us
+ * @param seenAtHost IP address that the peer itself was seen at
  */
 export function addressesOfPeer(
   peer: PeerId,
   texts: readonly string[],
+  teller: string,
   seenAtHost?: string,
 ): readonly string[] {
   const withRank: { readonly text: string; readonly rank: number }[] = []
@@ -47,6 +52,7 @@ export function addressesOfPeer(
     const full = parsed.peer === undefined ? `${text}/p2p/${peer}` : text
     if (withRank.some((other) => other.text === full)) continue
     const host = hostOf(parsed.address)
+    if (isLoopback(host) && !isLoopback(teller)) continue
     const rank = host === seenAtHost ? 0 : isLoopback(host) ? 2 : 1
     withRank.push({ text: full, rank })
   }
@@ -61,6 +67,16 @@ export function hostOf(address: Multiaddr): string {
   return address.getComponents()[0]?.value ?? ''
 }
 
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === '::1' || host === 'localhost'
+/** Addresses of this machine only; `0.0.0.0` and `::` too, since connecting to them ends up here. */
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8)
+loopback.addSubnet('0.0.0.0', 8)
+loopback.addAddress('::1', 'ipv6')
+loopback.addAddress('::', 'ipv6')
+
+/** An IP address or a name that means this machine, IPv4 within IPv6 included. */
+export function isLoopback(host: string): boolean {
+  const version = isIP(host)
+  if (version === 0) return host === 'localhost' || host.endsWith('.localhost')
+  return loopback.check(host, version === 4 ? 'ipv4' : 'ipv6')
 }

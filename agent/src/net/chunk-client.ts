@@ -62,15 +62,9 @@ export class ChunkClient {
       grant: extra.grant,
     }
     const frame = frameOf(encodeMessage(message, LIMITS.chunkRequest))
-    using limit = deadline(
-      this.#deps.clock,
-      this.#noProgressMs + extra.waitMs,
-      () => new ShoalError('peer-timeout', `${peer} sent nothing for ${this.#noProgressMs} ms`, { peer }),
-      options.signal,
-    )
-    const first = await this.#attempt(peer, frame, request, options, limit, false)
+    const first = await this.#attempt(peer, frame, request, extra.waitMs, options, false)
     if (first !== 'stale') return first
-    const second = await this.#attempt(peer, frame, request, options, limit, true)
+    const second = await this.#attempt(peer, frame, request, extra.waitMs, options, true)
     if (second !== 'stale') return second
     throw new ShoalError('peer-unreachable', `${peer} closes every stream before it answers`, { peer })
   }
@@ -91,40 +85,75 @@ export class ChunkClient {
     peer: PeerId,
     frame: Uint8Array,
     request: ChunkRequest,
+    waitMs: number,
     options: FetchOptions,
-    limit: Deadline,
     fresh: boolean,
   ): Promise<FetchedChunk | 'stale'> {
-    const { signal } = limit
-    let lease: Lease | undefined
-    let answered = false
+    const lease = await this.#lease(peer, options.signal, fresh)
+    // The clock of the peer starts here: that others of ours stood in line before us is not its fault.
+    using limit = this.#noProgress(peer, options.signal, waitMs)
+    let header: ChunkHeader
     try {
-      lease = await this.#pool(peer).lease(signal, fresh)
-      await lease.bytes.write(frame, { signal })
-      const encoded = await readFrame(lease.bytes, LIMITS.chunkHeader, signal)
-      answered = true
-      limit.extend()
-      const header = decodeMessage(chunkHeaderSchema, encoded, LIMITS.chunkHeader)
+      await lease.bytes.write(frame, limit.signal)
+      const encoded = await readFrame(lease.bytes, LIMITS.chunkHeader, limit.signal)
+      header = decodeMessage(chunkHeaderSchema, encoded, LIMITS.chunkHeader)
       checkLength(header, request.into.byteLength, peer)
-      if (header.status !== 'ok') {
-        lease.giveBack()
-        throw refusal(header.status, peer)
-      }
-      let counted = 0
-      await readInto(lease.bytes, request.into, signal, (filledBytes) => {
+    } catch (error) {
+      const failure = streamError(error, peer, limit.signal)
+      lease.discard(failure)
+      if (lease.reused && hasCode(failure, 'peer-unreachable')) return 'stale'
+      throw failure
+    }
+    if (header.status !== 'ok') {
+      lease.giveBack()
+      throw refusal(header.status, peer)
+    }
+    await this.#readBody(lease, peer, request.into, options)
+    return { voucher: header.voucher }
+  }
+
+  async #readBody(lease: Lease, peer: PeerId, into: Uint8Array, options: FetchOptions): Promise<void> {
+    using limit = this.#noProgress(peer, options.signal)
+    let counted = 0
+    try {
+      await readInto(lease.bytes, into, limit.signal, (filledBytes) => {
         limit.extend()
         this.#deps.traffic.received(peer, filledBytes - counted)
         counted = filledBytes
         options.onProgress(filledBytes)
       })
       lease.giveBack()
-      return { voucher: header.voucher }
     } catch (error) {
-      const failure = streamError(error, peer, signal)
-      lease?.discard(failure)
-      if (lease?.reused === true && !answered && hasCode(failure, 'peer-unreachable')) return 'stale'
+      const failure = streamError(error, peer, limit.signal)
+      lease.discard(failure)
       throw failure
     }
+  }
+
+  async #lease(peer: PeerId, signal: AbortSignal, fresh: boolean): Promise<Lease> {
+    try {
+      return await this.#pool(peer).lease(signal, fresh)
+    } catch (error) {
+      throw streamError(error, peer, signal)
+    }
+  }
+
+  async #open(peer: PeerId, signal: AbortSignal): Promise<Stream> {
+    using limit = this.#noProgress(peer, signal)
+    try {
+      return await this.#deps.openStream(peer, limit.signal)
+    } catch (error) {
+      throw streamError(error, peer, limit.signal)
+    }
+  }
+
+  #noProgress(peer: PeerId, signal: AbortSignal, waitMs = 0): Deadline {
+    return deadline(
+      this.#deps.clock,
+      this.#noProgressMs + waitMs,
+      () => new ShoalError('peer-timeout', `${peer} sent nothing for ${this.#noProgressMs} ms`, { peer }),
+      signal,
+    )
   }
 
   #pool(peer: PeerId): StreamPool {
@@ -132,7 +161,7 @@ export class ChunkClient {
     let pool = this.#pools.get(peer)
     if (pool === undefined) {
       pool = new StreamPool(
-        (signal) => this.#deps.openStream(peer, signal),
+        (signal) => this.#open(peer, signal),
         this.#deps.clock,
         MAX_ANSWER_BYTES,
       )

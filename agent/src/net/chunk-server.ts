@@ -1,7 +1,6 @@
 // Answering peers that ask for chunks: one request at a time per stream, so many streams per peer over all its
 // connections, so many answers under way in all. What a chunk is and who may have it is the handler's decision.
 import type { Stream } from '@libp2p/interface'
-import type { ByteStream } from '@libp2p/utils'
 import { hasCode, isAbort, ShoalError } from '@shoal/protocol/errors.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import {
@@ -13,7 +12,7 @@ import {
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 import { abortError, type Clock, deadline } from '@shoal/protocol/time.ts'
-import { exactReader, frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
+import { type ExactStream, exactStream, frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 import type { ChunkReply, MeshHandlers } from './mesh.ts'
 import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
 import type { Traffic } from './traffic.ts'
@@ -64,7 +63,7 @@ export class ChunkServer {
     stream.addEventListener('close', onClose, { once: true })
     const work = AbortSignal.any([signal, died.signal])
     try {
-      const bytes = exactReader(stream, MAX_BUFFERED_BYTES)
+      const bytes = exactStream(stream, MAX_BUFFERED_BYTES)
       let more = true
       while (more) more = (await this.#serveOne(stream, bytes, peer, work, surplus)) && !surplus
       await stream.close({ signal: work })
@@ -82,7 +81,7 @@ export class ChunkServer {
   /** False when the peer has no more requests. */
   async #serveOne(
     stream: Stream,
-    bytes: ByteStream<Stream>,
+    bytes: ExactStream,
     peer: PeerId,
     signal: AbortSignal,
     surplus: boolean,
@@ -122,7 +121,7 @@ export class ChunkServer {
 
   async #readRequest(
     stream: Stream,
-    bytes: ByteStream<Stream>,
+    bytes: ExactStream,
     signal: AbortSignal,
   ): Promise<ChunkRequestMessage | 'bad' | undefined> {
     using limit = deadline(
@@ -148,7 +147,7 @@ export class ChunkServer {
   }
 
   async #send(
-    bytes: ByteStream<Stream>,
+    bytes: ExactStream,
     reply: ChunkReply,
     peer: PeerId,
     signal: AbortSignal,
@@ -161,10 +160,10 @@ export class ChunkServer {
       () => new ShoalError('peer-timeout', `${peer} takes no bytes`, { peer }),
       signal,
     )
-    await bytes.write(frameOf(encodeMessage(header, LIMITS.chunkHeader)), { signal: limit.signal })
+    await bytes.write(frameOf(encodeMessage(header, LIMITS.chunkHeader)), limit.signal)
     for (let sent = 0; sent < body.byteLength; sent += this.#messageBytes) {
       const piece = body.subarray(sent, sent + this.#messageBytes)
-      await bytes.write(piece, { signal: limit.signal })
+      await bytes.write(piece, limit.signal)
       limit.extend()
       this.#deps.traffic.sent(peer, piece.byteLength)
     }

@@ -4,7 +4,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
-import { parseAddress } from './addresses.ts'
+import { hostOf, parseAddress } from './addresses.ts'
 import type { MeshLibp2p } from './node.ts'
 
 const DIAL_TIMEOUT_MS = 8_000
@@ -25,6 +25,12 @@ export class Connections {
   /** The connection to use with a peer; undefined when there is none. */
   find(peer: PeerId): Connection | undefined {
     return this.#of(peer).find(({ status }) => status === 'open')
+  }
+
+  /** IP address that a connected peer was seen at. */
+  hostOf(peer: PeerId): string | undefined {
+    const connection = this.find(peer)
+    return connection === undefined ? undefined : hostOf(connection.remoteAddr)
   }
 
   /** @throws ShoalError `peer-unreachable` without a connection; what libp2p throws when no stream can be opened */

@@ -14,7 +14,8 @@ export interface DialerDeps {
   readonly book: PeerBook
   readonly tasks: Tasks
   readonly clock: Clock
-  readonly isConnected: (peer: PeerId) => boolean
+  /** No dial is needed: connected, or banned for now. */
+  readonly isSettled: (peer: PeerId) => boolean
   /** Enough connections: nobody else is dialled until one ends. */
   readonly isFull: () => boolean
   /** Connects and tells who answered. `self` when it was this host. */
@@ -41,20 +42,20 @@ export class Dialer {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { book, clock, isConnected, isFull } = this.#deps
+    const { book, clock, isSettled, isFull } = this.#deps
     while (!signal.aborted) {
       this.#dialDue()
       const busy = isFull() || this.#dialling.size >= MAX_DIALS
-      const next = busy ? undefined : book.nextDueAt(isConnected, this.#dialling)
+      const next = busy ? undefined : book.nextDueAt(isSettled, this.#dialling)
       const pause = next === undefined ? LONGEST_PAUSE_MS : next - clock.now()
       await this.#pause(Math.min(LONGEST_PAUSE_MS, Math.max(50, pause)), signal)
     }
   }
 
   #dialDue(): void {
-    const { book, clock, isConnected, isFull } = this.#deps
+    const { book, clock, isSettled, isFull } = this.#deps
     if (isFull()) return
-    for (const target of book.due(clock.now(), isConnected)) {
+    for (const target of book.due(clock.now(), isSettled)) {
       if (this.#dialling.size >= MAX_DIALS) return
       if (this.#dialling.has(target.key)) continue
       this.#dialling.add(target.key)

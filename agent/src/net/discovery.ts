@@ -1,21 +1,23 @@
 // Finding the other hosts: the operator's addresses, mDNS, the file of an earlier run, and what admitted peers tell.
 // One known host is enough to find all. Feeds the peer book and keeps its file; decides nothing about admission.
-import type { Stream } from '@libp2p/interface'
 import { isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import type { Tasks } from '@shoal/protocol/service.ts'
 import { type Clock, type Random, sleep } from '@shoal/protocol/time.ts'
 import { addressesOfPeer, parseAddress } from './addresses.ts'
-import { ask } from './ask.ts'
 import { Dialer } from './dialer.ts'
 import type { MeshLog } from './mesh-log.ts'
-import { PeerBook, type Provenance } from './peer-book.ts'
+import { PeerBook } from './peer-book.ts'
 import { PeerFile } from './peer-file.ts'
-import { MAX_PEERS_TOLD, type PeerAddresses, type PeersAnswer, peersQuestion } from './questions.ts'
+import { MAX_PEERS_TOLD, type PeerAddresses, type PeersAnswer } from './questions.ts'
 
 /** How often some peer is asked again whom it knows: heals a mesh that missed an introduction. */
 const ASK_AGAIN_MS = 60_000
+/** A new peer is asked a second time after about this long. */
+const ASK_SOON_MS = 2_000
 const SAVE_AFTER_MS = 5_000
+/** Where our own file speaks from. */
+const THIS_HOST = '127.0.0.1'
 
 export interface DiscoveryDeps {
   readonly self: PeerId
@@ -27,10 +29,14 @@ export interface DiscoveryDeps {
   readonly tasks: Tasks
   readonly log: MeshLog
   readonly connectedPeers: () => readonly PeerId[]
-  readonly isConnected: (peer: PeerId) => boolean
+  /** No dial is needed: connected, or banned for now. */
+  readonly isSettled: (peer: PeerId) => boolean
   readonly isFull: () => boolean
   readonly dial: (addresses: readonly string[], signal: AbortSignal) => Promise<PeerId | 'self'>
-  readonly openStream: (peer: PeerId, protocol: string, signal: AbortSignal) => Promise<Stream>
+  /** Asks a peer whom it knows. */
+  readonly askPeers: (peer: PeerId, signal: AbortSignal) => Promise<PeersAnswer>
+  /** IP address that a connected peer was seen at. */
+  readonly hostOfPeer: (peer: PeerId) => string | undefined
 }
 
 export class Discovery {
@@ -50,7 +56,7 @@ export class Discovery {
       book: this.#book,
       tasks: deps.tasks,
       clock: deps.clock,
-      isConnected: deps.isConnected,
+      isSettled: deps.isSettled,
       isFull: deps.isFull,
       dial: deps.dial,
       onFailed: (addresses, reason) =>
@@ -59,7 +65,7 @@ export class Discovery {
   }
 
   async start(): Promise<void> {
-    for (const { peer, addresses } of await this.#file.read()) this.#learn(peer, addresses, 'told')
+    for (const { peer, addresses } of await this.#file.read()) this.#learn(peer, addresses, THIS_HOST)
     this.#dialer.start()
     this.#deps.tasks.run('peer exchange', (signal) => this.#askAround(signal))
     this.#deps.tasks.run('peer file', (signal) => this.#saveChanges(signal))
@@ -70,13 +76,23 @@ export class Discovery {
     await this.#save()
   }
 
-  /** A peer was seen on the network or told its own addresses. */
-  heard(peer: string, addresses: readonly string[], seenAtHost?: string): void {
-    this.#learn(peer, addresses, 'told', seenAtHost)
+  /** Somebody at the IP address `teller` said where a peer is. */
+  heard(peer: string, addresses: readonly string[], teller: string): void {
+    this.#learn(peer, addresses, teller)
+  }
+
+  /** A peer that was seen at the IP address `host` told its own addresses. */
+  identified(peer: string, addresses: readonly string[], host: string): void {
+    this.#learn(peer, addresses, host, host)
   }
 
   connected(peer: PeerId): void {
-    this.#deps.tasks.run('ask a new peer whom it knows', (signal) => this.#askPeer(peer, signal))
+    this.#deps.tasks.run('ask a new peer whom it knows', async (signal) => {
+      await this.#askPeer(peer, signal)
+      // Hosts that came at the same moment did not know of each other yet.
+      await sleep(this.#deps.clock, ASK_SOON_MS * (0.5 + this.#deps.random.next()), signal)
+      await this.#askPeer(peer, signal)
+    })
   }
 
   disconnected(peer: PeerId): void {
@@ -107,7 +123,7 @@ export class Discovery {
     else if (parsed.peer !== this.#deps.self) this.#book.learn(parsed.peer, [text], 'static', now)
   }
 
-  #learn(peerText: string, texts: readonly string[], provenance: Provenance, seenAtHost?: string): void {
+  #learn(peerText: string, texts: readonly string[], teller: string, seenAtHost?: string): void {
     if (peerText === this.#deps.self) return
     let peer: PeerId
     try {
@@ -115,8 +131,8 @@ export class Discovery {
     } catch {
       return
     }
-    const addresses = addressesOfPeer(peer, texts, seenAtHost)
-    if (!this.#book.learn(peer, addresses, provenance, this.#deps.clock.now())) return
+    const addresses = addressesOfPeer(peer, texts, teller, seenAtHost)
+    if (!this.#book.learn(peer, addresses, 'told', this.#deps.clock.now())) return
     this.#changed = true
     this.#dialer.wake()
   }
@@ -131,10 +147,12 @@ export class Discovery {
   }
 
   async #askPeer(peer: PeerId, signal: AbortSignal): Promise<void> {
-    const { openStream, clock, log } = this.#deps
+    const { askPeers, hostOfPeer, log } = this.#deps
+    const teller = hostOfPeer(peer)
+    if (teller === undefined) return
     try {
-      const answer = await ask(peersQuestion, peer, {}, openStream, clock, signal)
-      for (const told of answer.peers) this.#learn(told.peer, told.addresses, 'told')
+      const answer = await askPeers(peer, signal)
+      for (const told of answer.peers) this.#learn(told.peer, told.addresses, teller)
     } catch (error) {
       if (isAbort(error)) throw error
       log('debug', 'a peer did not tell whom it knows', { peer, reason: messageOf(error) })

@@ -30,9 +30,15 @@ export type Verdict =
   | { readonly verdict: 'accept'; readonly content: GossipContent }
   | { readonly verdict: 'ignore' | 'reject'; readonly reason: string }
 
+/** What an author may say: so many messages at once, and so many a second in the long run. The rest is not heard. */
+export const BURST_MESSAGES = 256
+export const MESSAGES_PER_SECOND = 32
+
 interface Newest {
   readonly sequence: number
   readonly seenAt: number
+  /** Messages it may send now. */
+  readonly allowance: number
 }
 
 export class GossipCheck {
@@ -73,8 +79,9 @@ export class GossipCheck {
     const lifetimeMs = envelope.expires - envelope.at
     if (lifetimeMs <= 0 || lifetimeMs > GOSSIP_MAX_LIFETIME_MS)
       return { verdict: 'reject', reason: `a lifetime of ${lifetimeMs} ms` }
+    // It may be our own clock: then everybody would seem to lie. So it is not held against the forwarder.
     if (Math.abs(wallTime - envelope.at) > CLOCK_TOLERANCE_MS)
-      return { verdict: 'reject', reason: 'stamped too far from our clock' }
+      return { verdict: 'ignore', reason: 'stamped too far from our clock' }
     return this.#checkSequence(`${topic} ${author}`, envelope.sequence, now, content)
   }
 
@@ -84,8 +91,11 @@ export class GossipCheck {
       const late = now - newest.seenAt > REORDER_MS
       return { verdict: late ? 'reject' : 'ignore', reason: 'not newer than the last one of this author' }
     }
+    const earned = newest === undefined ? 0 : ((now - newest.seenAt) / 1_000) * MESSAGES_PER_SECOND
+    const allowance = Math.min(BURST_MESSAGES, (newest?.allowance ?? BURST_MESSAGES) + earned)
+    if (allowance < 1) return { verdict: 'ignore', reason: 'too many messages of this author' }
     this.#newest.delete(key)
-    this.#newest.set(key, { sequence, seenAt: now })
+    this.#newest.set(key, { sequence, seenAt: now, allowance: allowance - 1 })
     if (this.#newest.size > this.#maxAuthors * 2) {
       const quietest = this.#newest.keys().next()
       if (!quietest.done) this.#newest.delete(quietest.value)

@@ -18,8 +18,8 @@ import {
 import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
-import { hostOf } from './addresses.ts'
-import { ask, type Question } from './ask.ts'
+import { hostOf, isLoopback } from './addresses.ts'
+import { Asker } from './ask.ts'
 import { ChunkClient } from './chunk-client.ts'
 import { Connections } from './connections.ts'
 import { Discovery } from './discovery.ts'
@@ -30,21 +30,21 @@ import type { MeshLog } from './mesh-log.ts'
 import type { MeshSecret } from './mesh-secret.ts'
 import { createNode, MAX_MESH_CONNECTIONS, type MeshLibp2p } from './node.ts'
 import { PeerGate } from './peer-gate.ts'
-import { haveQuestion, manifestQuestion } from './questions.ts'
+import { haveQuestion, manifestQuestion, peersQuestion } from './questions.ts'
+import { RefusalReport } from './refusal-report.ts'
 import { serveProtocols } from './serving.ts'
 import { Traffic } from './traffic.ts'
-
-/** Strangers must not fill the log: refusals are reported at most this often, with their count. */
-const REFUSAL_REPORT_MS = 10_000
 
 export interface MeshOptions {
   /** Multiaddrs to listen on, such as `/ip4/192.168.1.5/tcp/8002`. */
   readonly listen: readonly string[]
   /** What others are told instead, for hosts behind NAT or a port mapping. */
   readonly announce?: readonly string[]
-  readonly staticPeers: readonly string[]
+  /** Multiaddrs of hosts to dial, best with their peer ids. Read at each start. */
+  readonly staticPeers: () => Promise<readonly string[]>
   readonly mdns: boolean
-  readonly secret: MeshSecret
+  /** Read at each start: a host that joins another mesh is stopped and started. */
+  readonly secret: () => Promise<MeshSecret>
   /** Directory for `peers.json`. */
   readonly storagePath: string
   /** For measurements; the defaults are right. */
@@ -53,6 +53,7 @@ export interface MeshOptions {
     readonly windowBytes?: number
     readonly maxUploads?: number
     readonly noProgressMs?: number
+    readonly keepAliveMs?: number
   }
 }
 
@@ -91,6 +92,7 @@ interface Running {
   readonly gossip: Gossip
   readonly discovery: Discovery
   readonly client: ChunkClient
+  readonly asker: Asker
 }
 
 class LibP2PMesh implements MeshNode {
@@ -103,28 +105,26 @@ class LibP2PMesh implements MeshNode {
   readonly #listeners = new Set<MeshListener>()
   readonly #connectedSince = new Map<PeerId, number>()
   readonly #roundTripMs = new Map<PeerId, number>()
-  readonly #counters = { connectionsAdmitted: 0, connectionsRefused: 0, badMessages: 0, gossipRejected: 0 }
-  #refusalReport = { at: Number.NEGATIVE_INFINITY, unreported: 0 }
+  readonly #refusals: RefusalReport
+  readonly #counters = { connectionsAdmitted: 0, badMessages: 0, gossipRejected: 0 }
   #running: Running | undefined
-  #starting: Promise<void> | undefined
+  #turn: Promise<void> = Promise.resolve()
 
   constructor(options: MeshOptions, deps: MeshDeps) {
     this.#options = options
     this.#deps = deps
     this.self = deps.identity.peer
+    this.#refusals = new RefusalReport(deps.clock, deps.log)
   }
 
   start(): Promise<void> {
-    this.#starting ??= this.#start()
-    return this.#starting
+    return this.#inTurn(async () => {
+      if (this.#running === undefined) await this.#start()
+    })
   }
 
-  async stop(): Promise<void> {
-    await this.#starting?.catch(() => {})
-    this.#starting = undefined
-    const running = this.#running
-    this.#running = undefined
-    if (running !== undefined) await stopRunning(running)
+  stop(): Promise<void> {
+    return this.#inTurn(() => this.#stop())
   }
 
   addresses(): readonly string[] {
@@ -159,11 +159,11 @@ class LibP2PMesh implements MeshNode {
   }
 
   async askHave(peer: PeerId, message: HaveAsk, signal: AbortSignal): Promise<HaveAnswer> {
-    return this.#ask(haveQuestion, peer, message, signal)
+    return this.#up().asker.ask(haveQuestion, peer, message, signal)
   }
 
   async askManifest(peer: PeerId, message: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer> {
-    return this.#ask(manifestQuestion, peer, message, signal)
+    return this.#up().asker.ask(manifestQuestion, peer, message, signal)
   }
 
   async announce(blobs: GossipHave['blobs']): Promise<void> {
@@ -188,28 +188,39 @@ class LibP2PMesh implements MeshNode {
   }
 
   counters(): MeshCounters {
-    return { ...this.#counters }
+    return { ...this.#counters, connectionsRefused: this.#refusals.count }
+  }
+
+  /** Starts and stops happen one after the other, in the order they were asked for. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => {})
+    return done
   }
 
   async #start(): Promise<void> {
     const { clock, random, log, identity } = this.#deps
     const tuning = this.#options.tuning ?? {}
     await mkdir(this.#options.storagePath, { recursive: true, mode: 0o700 })
+    const staticPeers = await this.#options.staticPeers()
     const tasks = createTasks(this.#deps.onFailure)
     const node = await createNode({
       identity,
-      secret: this.#options.secret,
+      secret: await this.#options.secret(),
       listen: this.#options.listen,
       announce: this.#options.announce ?? [],
       mdns: this.#options.mdns,
       gate: this.#gate,
       clock,
-      onRefused: (remote, role, reason) => this.#refused(remote, role, reason),
+      onRefused: this.#refusals.refused.bind(this.#refusals),
       onMuxer: () => this.#counters.connectionsAdmitted++,
       windowBytes: tuning.windowBytes,
+      keepAliveMs: tuning.keepAliveMs,
     })
     const connections = new Connections(node, clock)
     const openStream = connections.openStream.bind(connections)
+    const asker = new Asker({ clock, openStream })
+    const isBanned = (peer: string) => this.#gate.isBanned(peer, clock.now())
     const running: Running = {
       node,
       connections,
@@ -218,7 +229,7 @@ class LibP2PMesh implements MeshNode {
         pubsub: node.services.pubsub,
         self: this.self,
         clock,
-        isBanned: (peer) => this.#gate.isBanned(peer, clock.now()),
+        isBanned,
         onHave: (author, announcement) => this.#tell((listener) => listener.have(author, announcement)),
         onRejected: (author, topic, reason) => {
           this.#counters.gossipRejected++
@@ -228,17 +239,18 @@ class LibP2PMesh implements MeshNode {
       }),
       discovery: new Discovery({
         self: this.self,
-        staticPeers: this.#options.staticPeers,
+        staticPeers,
         path: join(this.#options.storagePath, 'peers.json'),
         clock,
         random,
         tasks,
         log,
         connectedPeers: () => connections.peers(),
-        isConnected: (peer) => connections.find(peer) !== undefined,
+        isSettled: (peer) => connections.find(peer) !== undefined || isBanned(peer),
         isFull: () => node.getConnections().length >= MAX_MESH_CONNECTIONS,
         dial: connections.dial.bind(connections),
-        openStream,
+        askPeers: (peer, signal) => asker.ask(peersQuestion, peer, {}, signal),
+        hostOfPeer: (peer) => connections.hostOf(peer),
       }),
       client: new ChunkClient({
         clock,
@@ -246,6 +258,7 @@ class LibP2PMesh implements MeshNode {
         openStream: (peer, signal) => openStream(peer, CHUNK_PROTOCOL, signal),
         noProgressMs: tuning.noProgressMs,
       }),
+      asker,
     }
     this.#running = running
     try {
@@ -266,12 +279,24 @@ class LibP2PMesh implements MeshNode {
       running.gossip.start()
       await running.discovery.start()
     } catch (error) {
-      this.#running = undefined
-      this.#starting = undefined
-      await stopRunning(running)
+      await this.#stop()
       throw error
     }
     log('info', 'mesh is up', { peer: this.self, addresses: this.addresses().join(' ') })
+  }
+
+  async #stop(): Promise<void> {
+    const running = this.#running
+    this.#running = undefined
+    if (running === undefined) return
+    const { node, tasks, gossip, discovery, client } = running
+    client.closeAll()
+    await tasks.stop()
+    await discovery.stop()
+    if (node.status === 'started') gossip.stop()
+    await node.stop()
+    this.#connectedSince.clear()
+    this.#roundTripMs.clear()
   }
 
   #watch({ node, tasks, discovery, client }: Running): void {
@@ -292,26 +317,15 @@ class LibP2PMesh implements MeshNode {
     })
     node.addEventListener('peer:identify', ({ detail }) => {
       const addresses = detail.listenAddrs.map((address) => address.toString())
-      discovery.heard(detail.peerId.toString(), addresses, hostOf(detail.connection.remoteAddr))
+      discovery.identified(detail.peerId.toString(), addresses, hostOf(detail.connection.remoteAddr))
     })
     node.addEventListener('peer:discovery', ({ detail }) => {
-      const peer = detail.id.toString()
-      if (this.#gate.isBanned(peer, this.#deps.clock.now())) return
-      discovery.heard(
-        peer,
-        detail.multiaddrs.map((address) => address.toString()),
-      )
+      // Anyone on the network may have said it, about this machine too, unless nobody but this machine hears us.
+      const own = node.getMultiaddrs().map(hostOf)
+      const teller = own.every(isLoopback) ? '127.0.0.1' : 'the network'
+      const addresses = detail.multiaddrs.map((address) => address.toString())
+      discovery.heard(detail.id.toString(), addresses, teller)
     })
-  }
-
-  #ask<Ask extends object, Answer extends object>(
-    question: Question<Ask, Answer>,
-    peer: PeerId,
-    message: Ask,
-    signal: AbortSignal,
-  ): Promise<Answer> {
-    const { connections } = this.#up()
-    return ask(question, peer, message, connections.openStream.bind(connections), this.#deps.clock, signal)
   }
 
   async #measure(node: MeshLibp2p, peer: PeerId, signal: AbortSignal): Promise<void> {
@@ -347,32 +361,9 @@ class LibP2PMesh implements MeshNode {
     }
   }
 
-  #refused(remote: string, role: string, reason: string): void {
-    this.#counters.connectionsRefused++
-    const report = this.#refusalReport
-    report.unreported++
-    const now = this.#deps.clock.now()
-    if (now - report.at < REFUSAL_REPORT_MS) return
-    this.#deps.log('warn', 'connections refused at admission', {
-      count: report.unreported,
-      remote,
-      role,
-      reason,
-    })
-    this.#refusalReport = { at: now, unreported: 0 }
-  }
-
   /** @throws ShoalError `not-running` */
   #up(): Running {
     if (this.#running === undefined) throw new ShoalError('not-running', 'the mesh is not running')
     return this.#running
   }
-}
-
-async function stopRunning({ node, tasks, gossip, discovery, client }: Running): Promise<void> {
-  client.closeAll()
-  await tasks.stop()
-  await discovery.stop()
-  if (node.status === 'started') gossip.stop()
-  await node.stop()
 }

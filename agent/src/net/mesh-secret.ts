@@ -3,7 +3,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { readOrCreatePrivateFile } from './private-file.ts'
+import { readOrCreatePrivateFile, readPrivateFile, writePrivateFile } from './private-file.ts'
 
 export const SECRET_BYTES = 32
 const HIDDEN = '[mesh secret]'
@@ -61,7 +61,25 @@ export class MeshSecret {
  * @throws ShoalError `bad-config` when others may read the file or it holds no secret
  */
 export async function loadMeshSecret(path: string): Promise<MeshSecret> {
-  const content = await readOrCreatePrivateFile(path, () => `${MeshSecret.generate().text()}\n`)
+  return fromFile(path, await readOrCreatePrivateFile(path, () => fileText(MeshSecret.generate())))
+}
+
+/** The same without making one: undefined when there is no file. */
+export async function readMeshSecret(path: string): Promise<MeshSecret | undefined> {
+  const content = await readPrivateFile(path)
+  return content === undefined ? undefined : fromFile(path, content)
+}
+
+/** Replaces the secret: this host leaves the mesh of the old one. */
+export async function writeMeshSecret(path: string, secret: MeshSecret): Promise<void> {
+  await writePrivateFile(path, fileText(secret))
+}
+
+function fileText(secret: MeshSecret): string {
+  return `${secret.text()}\n`
+}
+
+function fromFile(path: string, content: Buffer): MeshSecret {
   try {
     return MeshSecret.parse(content.toString('latin1'))
   } catch {

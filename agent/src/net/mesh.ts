@@ -25,7 +25,11 @@ export interface PeerStatus {
   readonly bytesSent: number
 }
 
-/** Answer to a peer's chunk request; `bytes` exactly the chunk, with status `ok` only. `release` is called when sent. */
+/**
+ * Answer to a peer's chunk request; `bytes` exactly the chunk, with status `ok` only. `release` is called once, when the
+ * last byte has been handed to the connection or the request has failed: it frees a place, not the memory. The connection
+ * may still refer to `bytes`, so they must never change.
+ */
 export interface ChunkReply {
   readonly status: 'ok' | 'lacks' | 'busy' | 'refused' | 'bad'
   readonly bytes?: Uint8Array
@@ -36,8 +40,8 @@ export interface ChunkReply {
 /** What this host answers when peers ask. Each gets the asking peer's proven id. */
 export interface MeshHandlers {
   chunk(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply>
-  have(peer: PeerId, ask: HaveAsk): Promise<HaveAnswer>
-  manifest(peer: PeerId, ask: ManifestAsk): Promise<ManifestAnswer>
+  have(peer: PeerId, ask: HaveAsk, signal: AbortSignal): Promise<HaveAnswer>
+  manifest(peer: PeerId, ask: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer>
 }
 
 /** What the mesh tells us unasked. */

@@ -2,7 +2,7 @@
 // Bounded: of the hosts that others told us about, the ones that fail most are forgotten first.
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import type { Random } from '@shoal/protocol/time.ts'
-import type { PeerAddresses } from './questions.ts'
+import { MAX_ADDRESSES_PER_PEER, type PeerAddresses } from './questions.ts'
 
 export const MAX_KNOWN_PEERS = 512
 const FIRST_RETRY_MS = 1_000
@@ -26,6 +26,8 @@ interface Entry {
   readonly key: string
   readonly provenance: Provenance
   peer: PeerId | undefined
+  /** What the operator gave stays, and stays first: the host may know only its address behind a port mapping. */
+  readonly given: readonly string[]
   addresses: readonly string[]
   failures: number
   notBeforeMs: number
@@ -40,7 +42,7 @@ export class PeerBook {
   }
 
   /**
-   * A host and where it can be reached. Newer addresses replace older ones.
+   * A host and where it can be reached. Newer addresses come before older ones, which are pushed out in the end.
    * @returns true if the host or an address of it is new
    */
   learn(peer: PeerId, addresses: readonly string[], provenance: Provenance, now: number): boolean {
@@ -48,13 +50,15 @@ export class PeerBook {
     const known = this.#entries.get(peer)
     if (known !== undefined) {
       const isNew = addresses.some((address) => !known.addresses.includes(address))
-      known.addresses = addresses
+      const all = new Set([...known.given, ...addresses, ...known.addresses])
+      known.addresses = [...all].slice(0, MAX_ADDRESSES_PER_PEER)
       // A host that moved is worth trying at once.
       if (isNew && known.failures > 0) known.notBeforeMs = now
       return isNew
     }
     if (this.#entries.size >= MAX_KNOWN_PEERS && !this.#forgetWorst()) return false
-    this.#entries.set(peer, { key: peer, provenance, peer, addresses, failures: 0, notBeforeMs: now })
+    const given = provenance === 'static' ? addresses : []
+    this.#entries.set(peer, { key: peer, provenance, peer, given, addresses, failures: 0, notBeforeMs: now })
     return true
   }
 
@@ -65,6 +69,7 @@ export class PeerBook {
       key: address,
       provenance: 'static',
       peer: undefined,
+      given: [address],
       addresses: [address],
       failures: 0,
       notBeforeMs: now,
@@ -72,15 +77,15 @@ export class PeerBook {
   }
 
   /** Hosts to dial now, the operator's and the most reliable first. */
-  due(now: number, isConnected: (peer: PeerId) => boolean): readonly DialTarget[] {
-    return this.#waiting(isConnected)
+  due(now: number, isSettled: (peer: PeerId) => boolean): readonly DialTarget[] {
+    return this.#waiting(isSettled)
       .filter((entry) => entry.notBeforeMs <= now)
       .toSorted((a, b) => rank(a) - rank(b))
   }
 
-  /** When {@link due} will next have something besides `except` (keys); undefined if all known hosts are connected. */
-  nextDueAt(isConnected: (peer: PeerId) => boolean, except: ReadonlySet<string>): number | undefined {
-    const times = this.#waiting(isConnected)
+  /** When {@link due} will next have something besides `except` (keys); undefined if all known hosts are settled. */
+  nextDueAt(isSettled: (peer: PeerId) => boolean, except: ReadonlySet<string>): number | undefined {
+    const times = this.#waiting(isSettled)
       .filter((entry) => !except.has(entry.key))
       .map((entry) => entry.notBeforeMs)
     return times.length === 0 ? undefined : Math.min(...times)
@@ -124,8 +129,14 @@ export class PeerBook {
     )
   }
 
-  #waiting(isConnected: (peer: PeerId) => boolean): readonly Entry[] {
-    return [...this.#entries.values()].filter(({ peer }) => peer === undefined || !isConnected(peer))
+  #waiting(isSettled: (peer: PeerId) => boolean): readonly Entry[] {
+    return [...this.#entries.values()].filter((entry) => {
+      if (entry.peer === undefined) return true
+      // A host found behind an operator's address is dialled by its id first; the address waits until that fails.
+      const own = this.#entries.get(entry.peer)
+      const isSpare = own !== undefined && own !== entry && own.failures === 0
+      return !isSpare && !isSettled(entry.peer)
+    })
   }
 
   #forgetWorst(): boolean {

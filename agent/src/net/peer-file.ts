@@ -22,7 +22,8 @@ export class PeerFile {
   /** Empty when there is no readable file. */
   async read(): Promise<readonly PeerAddresses[]> {
     try {
-      if ((await stat(this.#path)).size > MAX_FILE_BYTES) return []
+      const found = await stat(this.#path)
+      if (!found.isFile() || found.size > MAX_FILE_BYTES) return []
       const parsed = schema.safeParse(JSON.parse(await readFile(this.#path, 'utf8')))
       return parsed.success ? parsed.data.peers : []
     } catch {

@@ -7,7 +7,6 @@ const MAX_BANS = 1024
 
 export class PeerGate {
   readonly #bannedUntil = new Map<string, number>()
-  readonly #connections = new Map<string, number>()
 
   /** @param untilMs on the clock that `now` is read from */
   ban(peer: string, untilMs: number): void {
@@ -26,21 +25,8 @@ export class PeerGate {
     return false
   }
 
-  /** May another connection with `peer` be made now? */
-  admits(peer: string, now: number): boolean {
-    return !this.isBanned(peer, now) && (this.#connections.get(peer) ?? 0) < MAX_CONNECTIONS_PER_PEER
-  }
-
-  /** A connection is up. False if it is one too many (several were admitted at the same moment): close it. */
-  opened(peer: string): boolean {
-    const count = (this.#connections.get(peer) ?? 0) + 1
-    this.#connections.set(peer, count)
-    return count <= MAX_CONNECTIONS_PER_PEER
-  }
-
-  closed(peer: string): void {
-    const count = (this.#connections.get(peer) ?? 0) - 1
-    if (count > 0) this.#connections.set(peer, count)
-    else this.#connections.delete(peer)
+  /** May another connection with `peer` be made now, besides the `open` ones? */
+  admits(peer: string, open: number, now: number): boolean {
+    return open < MAX_CONNECTIONS_PER_PEER && !this.isBanned(peer, now)
   }
 }

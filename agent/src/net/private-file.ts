@@ -1,5 +1,5 @@
-// Small files that only this host's user may read: keys and secrets. Owns how they are created (once, whole, 0600) and
-// what is refused on reading. Knows nothing of what is in them.
+// Small files that only this host's user may read: keys and secrets. Owns how they are created and replaced
+// (whole, synced, 0600) and what is refused on reading. Knows nothing of what is in them.
 import { constants } from 'node:fs'
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -14,7 +14,8 @@ const MAX_PRIVATE_FILE_BYTES = 64 * 1024
 export async function readPrivateFile(path: string): Promise<Buffer | undefined> {
   let file: Awaited<ReturnType<typeof open>>
   try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+    // Non-blocking: opening a pipe that somebody put there would otherwise wait for its writer.
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (error) {
     if (hasErrnoCode(error, 'ENOENT')) return undefined
     throw new ShoalError('bad-config', `cannot open ${path}: is it a regular file of this user?`, {}, error)
@@ -51,15 +52,24 @@ export async function readOrCreatePrivateFile(path: string, content: () => strin
   return created
 }
 
-async function createPrivateFile(path: string, content: string): Promise<void> {
-  const draft = `${path}.${crypto.randomUUID()}`
-  const file = await open(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+/**
+ * Writes a private file, replacing one of that name in one step: whoever reads sees the old content or the new, whole and
+ * synced. Makes the directory (mode 0700) if there is none.
+ */
+export async function writePrivateFile(path: string, content: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const draft = await writeDraft(path, content)
   try {
-    await file.writeFile(content)
-    await file.sync()
-  } finally {
-    await file.close()
+    await rename(draft, path)
+  } catch (error) {
+    await unlink(draft)
+    throw error
   }
+  await syncDirectory(dirname(path))
+}
+
+async function createPrivateFile(path: string, content: string): Promise<void> {
+  const draft = await writeDraft(path, content)
   try {
     await link(draft, path)
     await unlink(draft)
@@ -68,7 +78,23 @@ async function createPrivateFile(path: string, content: string): Promise<void> {
     if (hasErrnoCode(error, 'EEXIST')) await unlink(draft)
     else await rename(draft, path)
   }
-  const directory = await open(dirname(path), constants.O_RDONLY)
+  await syncDirectory(dirname(path))
+}
+
+async function writeDraft(path: string, content: string): Promise<string> {
+  const draft = `${path}.${crypto.randomUUID()}`
+  const file = await open(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+  try {
+    await file.writeFile(content)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return draft
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY)
   try {
     await directory.sync()
   } finally {

@@ -64,7 +64,7 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
 
   const answer = async <Ask extends object, Answer extends object>(
     question: Question<Ask, Answer>,
-    make: (peer: PeerId, message: Ask) => Promise<Answer>,
+    make: (peer: PeerId, message: Ask, signal: AbortSignal) => Promise<Answer>,
   ): Promise<void> => {
     const answerer = new Answerer(question, { clock, answer: make, onBadMessage, onFailure })
     await node.handle(

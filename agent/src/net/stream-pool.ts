@@ -1,10 +1,9 @@
 // Long-lived streams to one protocol of one peer, lent to one request at a time. Grows to a limit, then callers wait in
 // line. A stream goes back only after a complete answer; any other end aborts it, so that no late byte is ever mistaken.
 import type { Stream } from '@libp2p/interface'
-import type { ByteStream } from '@libp2p/utils'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock } from '@shoal/protocol/time.ts'
-import { exactReader } from './framing.ts'
+import { type ExactStream, exactStream } from './framing.ts'
 
 export const MAX_STREAMS_PER_PEER = 8
 const MAX_WAITING = 64
@@ -13,7 +12,7 @@ const IDLE_CLOSE_MS = 20_000
 const CLOSE_TIMEOUT_MS = 5_000
 
 export interface Lease {
-  readonly bytes: ByteStream<Stream>
+  readonly bytes: ExactStream
   /** The stream was used before: the other side may have closed it meanwhile. */
   readonly reused: boolean
   /** The answer was complete. */
@@ -24,7 +23,7 @@ export interface Lease {
 
 interface PooledStream {
   readonly stream: Stream
-  readonly bytes: ByteStream<Stream>
+  readonly bytes: ExactStream
   /** Cancels the timer that ends a stream which nobody uses. */
   cancelTimer: () => void
 }
@@ -102,10 +101,15 @@ export class StreamPool {
     this.#lent++
     try {
       const stream = await this.#open(signal)
+      if (this.#closed) {
+        const gone = new ShoalError('peer-unreachable', 'the connection is closing')
+        stream.abort(gone)
+        throw gone
+      }
       this.#streams.add(stream)
       const pooled: PooledStream = {
         stream,
-        bytes: exactReader(stream, this.#maxBufferedBytes),
+        bytes: exactStream(stream, this.#maxBufferedBytes),
         cancelTimer: () => {},
       }
       stream.addEventListener('close', () => this.#forget(pooled), { once: true })
@@ -144,7 +148,8 @@ export class StreamPool {
   #keep(pooled: PooledStream): void {
     const { stream } = pooled
     const live = stream.status === 'open' && stream.remoteWriteStatus === 'writable'
-    if (!live || this.#closed) {
+    // Bytes behind the answer would be taken for the next one.
+    if (!live || this.#closed || pooled.bytes.unreadBytes > 0) {
       stream.abort(new Error('not reusable'))
       return
     }

@@ -90,9 +90,16 @@ export class OriginPace {
   }
 }
 
-/** Wait before try number `attempt` (1 = the first retry) of one request: doubling, with jitter from half to whole. */
-export function retryDelayMs(attempt: number, chance: number): number {
-  return Math.min(250 * 2 ** (attempt - 1), 8_000) * (0.5 + chance / 2)
+/** How the pauses between tries of one request grow. */
+export interface Backoff {
+  readonly firstMs: number
+  readonly factor: number
+  readonly maxMs: number
+}
+
+/** Wait before retry number `attempt` (from 1) of one request: growing, with jitter from half to whole. */
+export function retryDelayMs(attempt: number, backoff: Backoff, chance: number): number {
+  return Math.min(backoff.firstMs * backoff.factor ** (attempt - 1), backoff.maxMs) * (0.5 + chance / 2)
 }
 
 function bucketNamed(name: string, asked: OriginBucket): OriginBucket {

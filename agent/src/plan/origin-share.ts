@@ -21,21 +21,105 @@ export function shareWeight(seed: number, index: number): number {
   return (mixed ^ (mixed >>> 16)) >>> 0
 }
 
-/**
- * The host that owns chunk `index`: highest weight, ties by name. undefined when nobody wants the blob.
- * The order of `hosts` does not matter.
- */
-export function ownerOf(index: number, hosts: readonly ShareSeed[]): string | undefined {
+/** The host that owns chunk `index`: highest weight, ties by name; undefined when nobody wants the blob. Order does not matter. */
+export function ownerOf(index: number, hosts: Iterable<ShareSeed>): string | undefined {
   let owner: string | undefined
   let best = -1
   for (const { host, seed } of hosts) {
     const weight = shareWeight(seed, index)
-    if (weight > best || (weight === best && owner !== undefined && host < owner)) {
-      best = weight
-      owner = host
-    }
+    if (weight < best || (weight === best && host > (owner ?? ''))) continue
+    best = weight
+    owner = host
   }
   return owner
+}
+
+/** The owner of every chunk among hosts that come and go, kept up to date at the cost of one pass a change. */
+export class OwnerTable {
+  readonly #chunkCount: number
+  readonly #slots: (ShareSeed | undefined)[] = []
+  readonly #slotOf = new Map<string, number>()
+  readonly #owner: Int32Array
+  readonly #weight: Uint32Array
+  #lists: Map<number, number[]> | undefined
+
+  constructor(chunkCount: number) {
+    this.#chunkCount = chunkCount
+    this.#owner = new Int32Array(chunkCount).fill(-1)
+    this.#weight = new Uint32Array(chunkCount)
+  }
+
+  has(host: string): boolean {
+    return this.#slotOf.has(host)
+  }
+
+  hosts(): Iterable<string> {
+    return this.#slotOf.keys()
+  }
+
+  add(seed: ShareSeed): void {
+    if (this.has(seed.host)) return
+    const free = this.#slots.indexOf(undefined)
+    const slot = free === -1 ? this.#slots.length : free
+    this.#slots[slot] = seed
+    this.#slotOf.set(seed.host, slot)
+    for (let index = 0; index < this.#chunkCount; index++) this.#offer(index, slot, seed)
+    this.#lists = undefined
+  }
+
+  remove(host: string): void {
+    const gone = this.#slotOf.get(host)
+    if (gone === undefined) return
+    this.#slots[gone] = undefined
+    this.#slotOf.delete(host)
+    for (let index = 0; index < this.#chunkCount; index++) {
+      if (this.#owner[index] !== gone) continue
+      this.#owner[index] = -1
+      for (const [slot, seed] of this.#slots.entries()) if (seed !== undefined) this.#offer(index, slot, seed)
+    }
+    this.#lists = undefined
+  }
+
+  owner(index: number): string | undefined {
+    return this.#slots[this.#owner[index] ?? -1]?.host
+  }
+
+  /** Who would own the chunk without its owner and without those that `lacks` says no to. */
+  heir(index: number, lacks: (host: string) => boolean): string | undefined {
+    const owner = this.owner(index)
+    const others = this.#slots.filter(
+      (seed): seed is ShareSeed => seed !== undefined && seed.host !== owner && lacks(seed.host),
+    )
+    return ownerOf(index, others)
+  }
+
+  /** A host's chunks, lowest first. Another array after every change of hosts. */
+  chunksOf(host: string): readonly number[] {
+    const slot = this.#slotOf.get(host)
+    if (slot === undefined) return []
+    this.#lists ??= this.#sorted()
+    return this.#lists.get(slot) ?? []
+  }
+
+  #offer(index: number, slot: number, { host, seed }: ShareSeed): void {
+    const weight = shareWeight(seed, index)
+    const best = this.#weight[index] ?? 0
+    const owner = this.owner(index)
+    if (owner !== undefined && (weight < best || (weight === best && host > owner))) return
+    this.#owner[index] = slot
+    this.#weight[index] = weight
+  }
+
+  #sorted(): Map<number, number[]> {
+    const lists = new Map<number, number[]>()
+    for (let index = 0; index < this.#chunkCount; index++) {
+      const slot = this.#owner[index] ?? -1
+      const list = lists.get(slot)
+      if (list === undefined) lists.set(slot, [index])
+      else list.push(index)
+    }
+    return lists
+  }
 }
 
 function fnv1a(text: string): number {

@@ -3,15 +3,17 @@
 
 /** Slowest transfer worth keeping, in bytes a second, shared by all transfers that run at once. */
 export const MIN_BYTES_PER_SECOND = 64 * 1024
-const WINDOW_MS = 10_000
+export const RATE_WINDOW_MS = 10_000
 
 export class RateFloor {
   readonly #bytesPerSecond: () => number
+  readonly #windowMs: number
   #windowStart: number
   #windowBytes = 0
 
   /** @param bytesPerSecond asked at the end of each window: the floor may depend on how many transfers share the line */
-  constructor(bytesPerSecond: () => number, now: number) {
+  constructor(bytesPerSecond: () => number, now: number, windowMs = RATE_WINDOW_MS) {
+    this.#windowMs = windowMs
     this.#bytesPerSecond = bytesPerSecond
     this.#windowStart = now
   }
@@ -20,7 +22,7 @@ export class RateFloor {
   moved(bytes: number, now: number): boolean {
     this.#windowBytes += bytes
     const elapsedMs = now - this.#windowStart
-    if (elapsedMs < WINDOW_MS) return true
+    if (elapsedMs < this.#windowMs) return true
     const fastEnough = (this.#windowBytes / elapsedMs) * 1000 >= this.#bytesPerSecond()
     this.#windowStart = now
     this.#windowBytes = 0

@@ -10,6 +10,9 @@ export const COOLDOWN_MS = 1_000
 export const MAX_COOLDOWN_MS = 60_000
 /** A busy peer is not to blame: ask again soon. */
 export const BUSY_COOLDOWN_MS = 150
+/** A peer that was busy every time for this long is not counted on, until it answers or is left alone for a while. */
+export const BUSY_PATIENCE_MS = 5_000
+const BUSY_FORGOTTEN_MS = 2_000
 /** How long a peer that sent provably wrong bytes is refused. */
 export const BAN_MS = 15 * 60_000
 /** Weight of the newest sample in the rate estimate. */
@@ -25,6 +28,8 @@ interface Score {
   coolUntil: number
   /** Busy: nothing wrong with it, ask again in a moment. */
   busyUntil: number
+  /** When the present row of busy answers began; infinite when there is none. */
+  busySince: number
   banUntil: number
 }
 
@@ -36,8 +41,19 @@ export interface ScoreView {
   readonly usable: boolean
   /** When `usable` becomes true again, if it is not. */
   readonly usableAt: number
-  /** Neither cooling down nor banned: what it holds counts as reachable even while it is busy. */
+  /** Neither cooling down nor banned: what it holds counts as reachable even while it is busy (but not for ever). */
   readonly trusted: boolean
+  /** When `trusted` ends if nothing else happens; infinite for a peer that is not busy. */
+  readonly trustedUntil: number
+}
+
+const UNKNOWN: ScoreView = {
+  rateBytesPerSecond: 0,
+  depth: FIRST_DEPTH,
+  usable: true,
+  usableAt: 0,
+  trusted: true,
+  trustedUntil: Number.POSITIVE_INFINITY,
 }
 
 export class SourceScores {
@@ -51,46 +67,52 @@ export class SourceScores {
     score.depth = Math.min(score.depth + 1, MAX_PEER_DEPTH)
     score.failuresInRow = 0
     score.coolUntil = 0
+    score.busySince = Number.POSITIVE_INFINITY
   }
 
   /**
-   * A request failed. What follows is read from the error table: blame `source` cools down (or bans), anything else
-   * leaves the score alone, except that a busy peer is given a moment.
+   * A request failed. What follows is read from the error table: blame `source` cools down or bans. A peer that refuses
+   * cools down too, or it would be asked for ever; a busy one gets a moment, as does one that is not to blame.
    * @returns true if the source is banned from now on
    */
   failure(source: string, code: ErrorCode, now: number): boolean {
+    if (code === 'aborted') return false
     const score = this.#touch(source)
     const row = errorRow(code)
-    if (code === 'peer-busy' || code === 'peer-refused') {
-      score.busyUntil = now + BUSY_COOLDOWN_MS
-      score.depth = Math.max(FIRST_DEPTH, score.depth - 1)
-      return false
-    }
-    if (row.blame !== 'source') return false
-    if (row.ban === true) {
+    if (row.ban === true && row.blame === 'source') {
       score.banUntil = now + BAN_MS
       score.depth = FIRST_DEPTH
       return true
     }
-    score.failuresInRow++
-    score.depth = FIRST_DEPTH
-    score.coolUntil = now + Math.min(COOLDOWN_MS * 2 ** (score.failuresInRow - 1), MAX_COOLDOWN_MS)
+    if (row.blame === 'source' || code === 'peer-refused') {
+      score.failuresInRow++
+      score.depth = FIRST_DEPTH
+      score.coolUntil =
+        now + Math.min(COOLDOWN_MS * 2 ** Math.min(score.failuresInRow - 1, 16), MAX_COOLDOWN_MS)
+      return false
+    }
+    if (code === 'peer-busy') {
+      if (score.busyUntil + BUSY_FORGOTTEN_MS <= now) score.busySince = now
+      score.depth = Math.max(FIRST_DEPTH, score.depth - 1)
+    }
+    score.busyUntil = now + BUSY_COOLDOWN_MS
     return false
   }
 
   view(source: string, now: number): ScoreView {
     const score = this.#scores.get(source)
-    if (score === undefined) {
-      return { rateBytesPerSecond: 0, depth: FIRST_DEPTH, usable: true, usableAt: now, trusted: true }
-    }
+    if (score === undefined) return UNKNOWN
     const trustedAt = Math.max(score.coolUntil, score.banUntil)
     const usableAt = Math.max(trustedAt, score.busyUntil)
+    const patienceEnds = score.busySince + BUSY_PATIENCE_MS
+    const isBusy = score.busyUntil + BUSY_FORGOTTEN_MS > now
     return {
       rateBytesPerSecond: score.rate,
       depth: score.depth,
       usable: usableAt <= now,
       usableAt,
-      trusted: trustedAt <= now,
+      trusted: trustedAt <= now && !(isBusy && patienceEnds <= now),
+      trustedUntil: isBusy && patienceEnds > now ? patienceEnds : Number.POSITIVE_INFINITY,
     }
   }
 
@@ -113,6 +135,7 @@ export class SourceScores {
       failuresInRow: 0,
       coolUntil: 0,
       busyUntil: 0,
+      busySince: Number.POSITIVE_INFINITY,
       banUntil: 0,
     }
     this.#scores.set(source, score)

@@ -86,6 +86,7 @@ function classifyV6(groups: readonly number[]): AddressClass {
   if (first === 0x2002) return classifyV4(second * 65_536 + third)
   if (first === 0x2001 && (second === 0 || second === 0xdb8)) return 'forbidden'
   if (first >= 0xfc00 && first <= 0xfdff) return 'private'
+  if (first === 0x3fff && second < 0x1000) return 'forbidden'
   return first >= 0x2000 && first <= 0x3fff ? 'public' : 'forbidden'
 }
 

@@ -77,7 +77,7 @@ export interface ContentRange {
   readonly totalBytes: number | undefined
 }
 
-// Reads `bytes a-b/total` (total may be `*`). undefined for anything else, also for the form without a range.
+/** Reads `bytes a-b/total` (total may be `*`). undefined for anything else, also for the form without a range. */
 export function parseContentRange(text: string | undefined): ContentRange | undefined {
   const match = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/.exec(text ?? '')
   if (match === null) return undefined
@@ -135,6 +135,6 @@ export function signedUrlExpiry(url: URL): number | undefined {
     policy.replaceAll('-', '+').replaceAll('_', '=').replaceAll('~', '/'),
     'base64',
   ).toString('latin1')
-  const epoch = /"AWS:EpochTime"s*:s*(d{9,11})\b/.exec(text)
+  const epoch = /"AWS:EpochTime"\s*:\s*(\d{9,11})\b/.exec(text)
   return epoch === null ? undefined : Number(epoch[1]) * 1000
 }

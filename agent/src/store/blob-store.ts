@@ -52,10 +52,22 @@ export interface BlobRecord {
 }
 
 export interface StoreUsage {
+  /** Bytes of complete blobs, of held chunks, and of what lies in quarantine. */
   readonly usedBytes: number
-  readonly limitBytes: number
-  /** Free on the file system for us. */
+  /** Promised to arriving blobs, not written yet. */
+  readonly reservedBytes: number
+  /** undefined: as much as the disk has. */
+  readonly limitBytes: number | undefined
+  /** Free on the file system for us, beyond what is promised. */
   readonly freeBytes: number
+}
+
+export interface VerifyReport {
+  readonly ok: boolean
+  /** Chunks whose digest is on record and does not fit, or that cannot be read. */
+  readonly badChunks: readonly number[]
+  /** Bytes read. */
+  readonly bytes: number
 }
 
 export interface BlobStore extends Service {
@@ -66,19 +78,31 @@ export interface BlobStore extends Service {
   /** undefined when it is not complete here. @throws ShoalError `store-corrupt` */
   open(blob: BlobId): Promise<BlobReader | undefined>
   /**
-   * Opens or resumes a partial blob; reserves space first.
-   * @throws ShoalError `store-full`, or `conflict` when it already has a writer
+   * Opens or resumes a partial blob; reserves space first. What is on disk for another geometry is dropped: ask
+   * {@link partialChunks} first to go on with it.
+   * @throws ShoalError `store-full`, or `conflict` when it already has a writer or is complete
    */
   openPartial(blob: BlobId, geometry: ChunkGeometry): Promise<PartialBlob>
   /** Takes a whole small blob at once (already in memory), checks its digest, publishes. @throws `blob-corrupt` */
   put(blob: BlobId, bytes: Uint8Array): Promise<void>
-  /** Removes complete or partial content. Open readers keep theirs. True if something was there. */
+  /**
+   * Removes complete, partial or quarantined content. Open readers keep theirs. True if something was there.
+   * @throws ShoalError `conflict` while it has a writer
+   */
   remove(blob: BlobId): Promise<boolean>
-  /** Re-hashes from disk: indices of bad chunks where digests are on record, and whether the whole digest fits. */
-  verify(
-    blob: BlobId,
-    signal: AbortSignal,
-  ): Promise<{ readonly ok: boolean; readonly badChunks: readonly number[]; readonly bytes: number }>
+  /**
+   * Re-hashes a complete blob from disk and changes nothing. A file that is no file any more is not ok in all its chunks.
+   * @throws ShoalError `not-found` when it is not complete here
+   */
+  verify(blob: BlobId, signal: AbortSignal): Promise<VerifyReport>
+  /** Takes a complete blob out of service and sets it aside, with what is known to be wrong with it. */
+  quarantine(blob: BlobId, badChunks: readonly number[]): Promise<void>
+  /**
+   * Makes a complete or quarantined blob a partial one again that holds its chunks with digests on record, less the bad ones
+   * (as given, and as told to {@link quarantine}), so that a repair fetches only those. Nothing is copied.
+   * @throws ShoalError `not-found` | `conflict` | `store-full`
+   */
+  reopenAsPartial(blob: BlobId, geometry: ChunkGeometry, badChunks: readonly number[]): Promise<PartialBlob>
   list(): readonly BlobRecord[]
   usage(): Promise<StoreUsage>
 }

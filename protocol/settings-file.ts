@@ -1,9 +1,8 @@
 // Finds and reads the one settings file as JSON. Owns what can be wrong with a file as a file: missing, too large, empty,
-// not text, not JSON. Knows no setting.
+// not text, not JSON. Knows no setting. Both programs read the same file.
 import { open } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
-import { hasErrnoCode } from './net/private-file.ts'
+import { messageOf, ShoalError } from './errors.ts'
 
 export const MAX_CONFIG_BYTES = 10 * 1024 * 1024
 const SYSTEM_FILE = '/etc/shoal/config.json'
@@ -69,7 +68,7 @@ async function readBounded(path: string): Promise<Uint8Array | undefined> {
   try {
     file = await open(path, 'r')
   } catch (error) {
-    if (hasErrnoCode(error, 'ENOENT')) return undefined
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw new ShoalError('bad-config', `${path}: cannot be opened: ${messageOf(error)}`, {}, error)
   }
   try {

@@ -1,0 +1,335 @@
+// Puts the agent together: which concrete part stands behind each port, in which order they start, and what each is given. Holds
+// no rules; nothing else knows concrete classes.
+import { join } from 'node:path'
+import type { Repo } from '@shoal/protocol/ids.ts'
+import { type Service, startAll } from '@shoal/protocol/service.ts'
+import type { Clock, Random } from '@shoal/protocol/time.ts'
+import { createCatalog } from './catalog.ts'
+import type { Settings } from './config.ts'
+import { Downloader } from './downloader.ts'
+import { loadHashing } from './hashing.ts'
+import { createHealth } from './health.ts'
+import type { Host, HostStatus } from './host-port.ts'
+import { createHubApi } from './http/hub-api.ts'
+import { createNodeApi } from './http/node-api.ts'
+import { createHttpServer } from './http/server.ts'
+import type { ProgramLog } from './logging.ts'
+import { createMetrics } from './metrics.ts'
+import { ModelKeeper } from './models.ts'
+import {
+  type HostIdentity,
+  loadIdentity,
+  peerOfPublicKey,
+  publicKeyOfPeer,
+  verifyStatement,
+} from './net/identity.ts'
+import { MAX_UPLOADS } from './net/chunk-server.ts'
+import { readJoinedPeers } from './net/joined-peers.ts'
+import { createMesh } from './net/mesh-node.ts'
+import { loadMeshSecret } from './net/mesh-secret.ts'
+import { askPeersForManifest } from './peer-manifests.ts'
+import { SourceScores } from './plan/source-score.ts'
+import { ReadRights } from './read-rights.ts'
+import { createHubClient } from './sources/hub-client.ts'
+import { createDiskRecords } from './store/disk-records.ts'
+import { createDiskStore } from './store/disk-store.ts'
+import { createHubView } from './store/hub-cache.ts'
+import { createIndexDb } from './store/index-db.ts'
+import { storeLayout } from './store/layout.ts'
+import type { Records } from './store/records.ts'
+import { createStorage } from './store/storage.ts'
+import { ChunkBuffers } from './transfer/chunk-buffers.ts'
+import { Swarm } from './transfer/swarm.ts'
+import { Uploads } from './uploads.ts'
+import { Vouchers } from './vouchers.ts'
+
+/** Memory for chunks that are arriving, over all downloads. */
+const CHUNK_MEMORY_BYTES = 96 * 1024 * 1024
+/** Chunks of one blob on their way at once. */
+const TRANSFER_DEPTH = 12
+const HOST_KEY_FILE = 'host.key'
+
+export interface AgentDeps {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: ProgramLog
+  readonly version: string
+  readonly pid: number
+  readonly nodeVersion: string
+  /** Background work failed unexpectedly: the program is to end in order. */
+  readonly onFailure: (name: string, error: unknown) => void
+}
+
+export interface Agent {
+  readonly http: string
+  readonly peerId: string
+  p2p(): readonly string[]
+  stop(): Promise<void>
+}
+
+/** Starts everything; what was started is stopped again when something fails. @throws ShoalError */
+export async function startAgent(settings: Settings, deps: AgentDeps): Promise<Agent> {
+  const disk = createDiskParts(settings, deps)
+  const stopDisk = await startAll(disk.parts)
+  try {
+    const identity = await loadIdentity(join(settings.storage.path, HOST_KEY_FILE))
+    return await startParts(settings, deps, identity, disk, stopDisk)
+  } catch (error) {
+    await stopDisk().catch(() => {})
+    throw error
+  }
+}
+
+type DiskParts = ReturnType<typeof createDiskParts>
+
+function createDiskParts(settings: Settings, { clock, log }: AgentDeps) {
+  const { path, limitBytes } = settings.storage
+  const layout = storeLayout(path)
+  const index = createIndexDb({ path: layout.index, log: log.byLevel })
+  const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel })
+  const records = createDiskRecords({ path: layout.records, temp: layout.temp, log: log.byLevel })
+  const view = createHubView({
+    path: layout.hub,
+    temp: layout.temp,
+    blobFile: (blob) => layout.blob(blob),
+    log: log.byLevel,
+  })
+  return { index, store, records, view, parts: [createStorage(layout), index, store, records, view] }
+}
+
+async function startParts(
+  settings: Settings,
+  deps: AgentDeps,
+  identity: HostIdentity,
+  disk: DiskParts,
+  stopDisk: () => Promise<void>,
+): Promise<Agent> {
+  const { clock, random, log, onFailure } = deps
+  const { store, view, index } = disk
+  const hashing = await loadHashing()
+  const metrics = createMetrics({ version: deps.version, nodeVersion: deps.nodeVersion, clock })
+  const signatures = {
+    publicKey: identity.publicKey,
+    sign: (statement: Uint8Array) => identity.sign(statement),
+    verify: verifyStatement,
+  }
+  const vouchers = new Vouchers(signatures, (bytes) => hashing.blake3(bytes))
+  const rights = new ReadRights({ self: identity.peer, signatures, publicKeyOf: publicKeyOfPeer, clock })
+  const records = await learningRecords(disk.records, rights)
+  const totals = { originBytes: 0, peerBytes: 0, diskBytes: 0, sentToPeersBytes: 0 }
+
+  const uploads = new Uploads({
+    clock,
+    log,
+    store,
+    records,
+    rights,
+    vouchers,
+    arriving: (blob) => downloader.arriving(blob),
+    peerWants: (peer, blob) => swarm.peerAsked(peer, blob),
+    bytesSent: (bytes) => {
+      totals.sentToPeersBytes += bytes
+      metrics.bytes('disk', 'peer', bytes)
+    },
+  })
+  const mesh = createMesh(
+    {
+      listen: settings.mesh.listen,
+      staticPeers: async () => [
+        ...settings.mesh.peers,
+        ...(await readJoinedPeers(settings.storage.path)).peers,
+      ],
+      mdns: settings.mesh.mdns,
+      secret: async () => settings.mesh.secret ?? loadMeshSecret(settings.mesh.secretFile),
+      storagePath: settings.storage.path,
+    },
+    { identity, handlers: uploads, clock, random, log: log.byLevel, onFailure },
+  )
+  const hub = createHubClient(
+    {
+      hub: settings.hub,
+      connections: settings.connections,
+      downloads: settings.downloads,
+      userAgent: `shoal/${deps.version}`,
+    },
+    {
+      clock,
+      random,
+      log: log.byLevel,
+      via: () => identity.peer,
+      onOriginRequest: (kind, status) => metrics.originRequest(kind, status),
+      onRateLimit: (_bucket, remaining) => metrics.originRateLimitRemaining(remaining),
+    },
+  )
+  const catalog = createCatalog(
+    { revisionTtlMs: settings.hub.revisionTtlMs },
+    {
+      hub,
+      records,
+      peers: (repo, revision, signal) => askPeersForManifest({ mesh, clock, log }, repo, revision, signal),
+      operatorToken: settings.hub.token,
+      clock,
+      log: log.byLevel,
+    },
+  )
+  const swarm = new Swarm({ mesh, clock, log, onFailure })
+  const downloader = new Downloader({
+    clock,
+    log,
+    store,
+    scores: new SourceScores(),
+    swarm,
+    vouchers,
+    rights,
+    buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES),
+    counters: {
+      bytes: (from, bytes) => {
+        totals[from === 'origin' ? 'originBytes' : 'peerBytes'] += bytes
+        metrics.bytes(from, 'disk', bytes)
+      },
+      chunk: (result, count) => metrics.chunk(result, count),
+      download: (result, seconds) => metrics.download(result, seconds),
+    },
+    self: identity.peer,
+    originDepth: Math.min(TRANSFER_DEPTH, settings.connections.maxPerHost),
+    totalDepth: TRANSFER_DEPTH,
+    mesh,
+    hub,
+    view,
+    ban: (peer, durationMs, reason) => mesh.ban(peer, durationMs, reason),
+    peerOfKey: peerOfPublicKey,
+    operatorToken: settings.hub.token,
+    diskBytesRead: (bytes) => {
+      totals.diskBytes += bytes
+    },
+    onFailure,
+  })
+  const models = new ModelKeeper({
+    catalog,
+    downloads: downloader,
+    clock,
+    concurrency: settings.downloads.maxConcurrent,
+    store,
+    records,
+    view,
+    index,
+    log,
+    onForgotten: () => downloader.forgetShown(),
+    onFailure,
+  })
+  const health = createHealth({
+    mesh,
+    store,
+    clock,
+    log,
+    version: deps.version,
+    site: settings.mesh.site,
+    rack: settings.mesh.rack,
+    uploadLoad: () => uploads.sending / MAX_UPLOADS,
+    onFailure,
+  })
+
+  const startedAt = clock.wallTime()
+  let ready = false
+  const notReadyBecause = () => (ready ? [] : ['the agent is starting or stopping'])
+  const host: Host = {
+    notReadyBecause,
+    peers: () => mesh.peers(),
+    reloadMesh: async () => {
+      await mesh.stop()
+      await mesh.start()
+    },
+    status: async (): Promise<HostStatus> => ({
+      version: deps.version,
+      peerId: identity.peer,
+      pid: deps.pid,
+      http: http.url,
+      p2p: mesh.addresses(),
+      startedAt,
+      notReadyBecause: notReadyBecause(),
+      storage: {
+        path: settings.storage.path,
+        hubCache: view.path,
+        ...(await store.usage()),
+        limitBytes: settings.storage.limitBytes,
+        blobs: store.list().filter(({ complete }) => complete).length,
+      },
+      hub: { upstreams: settings.hub.upstreams, tokenPresent: settings.hub.token() !== undefined },
+      mesh: { site: settings.mesh.site, rack: settings.mesh.rack, mdns: settings.mesh.mdns },
+      totals: { ...totals, sentToClientsBytes: http.sentBytes },
+    }),
+  }
+  metrics.observe({
+    downloads: () => downloader.active().map(({ state }) => state),
+    connectedPeers: () => mesh.peers().length,
+    store: () => store.usage(),
+  })
+  const http = createHttpServer({
+    listen: settings.http.listen,
+    allowedHosts: settings.http.allowedHosts,
+    hubApi: createHubApi({ catalog, downloads: downloader, hub }),
+    nodeApi: createNodeApi({ host, models, downloads: downloader, metrics, log, version: deps.version }),
+    metrics,
+    clock,
+    log,
+    self: () => identity.peer,
+  })
+  const closing: Service = {
+    name: 'origin and uploads',
+    start: async () => {},
+    stop: async () => {
+      await catalog.stop()
+      await hub.close()
+      await uploads.close()
+    },
+  }
+  const stopParts = await startAll([closing, mesh, swarm, downloader, models, health, http])
+  ready = true
+  return {
+    get http() {
+      return http.url
+    },
+    peerId: identity.peer,
+    p2p: () => mesh.addresses(),
+    stop: async () => {
+      ready = false
+      await stopParts()
+      await stopDisk()
+    },
+  }
+}
+
+/** Records that teach the read rights what they hold, now and from now on. */
+async function learningRecords(records: Records, rights: ReadRights): Promise<Records> {
+  const known = new Map<string, Repo>()
+  for await (const manifest of records.manifests()) {
+    rights.learn(manifest)
+    known.set(`${manifest.repo.kind}\n${manifest.repo.id}`, manifest.repo)
+  }
+  for (const repo of known.values()) {
+    const access = await records.access(repo)
+    if (access !== undefined) rights.setAccess(repo, access)
+  }
+  return {
+    name: records.name,
+    start: () => records.start(),
+    stop: () => records.stop(),
+    manifest: (repo, commit) => records.manifest(repo, commit),
+    manifests: () => records.manifests(),
+    putRef: (repo, revision, record) => records.putRef(repo, revision, record),
+    refs: (repo) => records.refs(repo),
+    access: (repo) => records.access(repo),
+    putManifest: async (manifest) => {
+      rights.learn(manifest)
+      await records.putManifest(manifest)
+    },
+    putAccess: async (repo, access) => {
+      rights.setAccess(repo, access)
+      await records.putAccess(repo, access)
+    },
+    forget: async (repo) => {
+      rights.forget(repo)
+      await records.forget(repo)
+    },
+  }
+}

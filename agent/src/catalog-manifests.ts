@@ -1,0 +1,147 @@
+// Manifests by commit: memory, records, the Hub, else a peer. What the Hub said is kept for ever; what a peer said is marked
+// as such and compared with the Hub as soon as it can be asked.
+import { isAbort, messageOf } from '@shoal/protocol/errors.ts'
+import { type Commit, parseRevision, type Repo, type Revision, repoKey } from '@shoal/protocol/ids.ts'
+import type { Manifest } from '@shoal/protocol/manifest.ts'
+import type { Clock } from '@shoal/protocol/time.ts'
+import { BoundedMap } from './bounded-map.ts'
+import { type AccessGate, isDefinite, tokenKey } from './catalog-access.ts'
+import type { AskPeers } from './catalog-peers.ts'
+import { createSingleFlight, outcomeWithin } from './single-flight.ts'
+import type { Hub, HubRevision } from './sources/hub.ts'
+import type { Records } from './store/records.ts'
+
+/** Manifests kept in memory. Records hold the rest. */
+const MAX_IN_MEMORY = 48
+const MAX_INFOS = 256
+
+export interface ManifestShelfDeps {
+  readonly hub: Pick<Hub, 'revision' | 'tree'>
+  readonly records: Pick<Records, 'manifest' | 'putManifest' | 'refs' | 'putRef'>
+  readonly clock: Clock
+  readonly log: (
+    level: 'info',
+    message: string,
+    fields: Readonly<Record<string, string | number | boolean>>,
+  ) => void
+  readonly gate: Pick<AccessGate, 'learn' | 'learnFromPeer'>
+  readonly askPeers: AskPeers
+  readonly patienceMs: number
+}
+
+export interface ManifestShelf {
+  /** From memory or records; asks nobody. */
+  recorded(repo: Repo, commit: Commit): Promise<Manifest | undefined>
+  /** @throws ShoalError as the Hub's `tree`, when neither records nor peers have it */
+  get(repo: Repo, commit: Commit, token: string | undefined, signal: AbortSignal): Promise<Manifest>
+  /** The info that came with a resolution: saves asking for it again. */
+  noteInfo(repo: Repo, found: HubRevision): void
+  takeFromPeer(manifest: Manifest): Promise<void>
+  forget(repo: Repo): void
+  stop(): Promise<void>
+}
+
+export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
+  const { hub, records, clock } = deps
+  const memory = new BoundedMap<string, Manifest>(MAX_IN_MEMORY)
+  const infos = new BoundedMap<string, HubRevision>(MAX_INFOS)
+  const questions = createSingleFlight<Manifest>()
+  const keyOf = (repo: Repo, commit: Commit) => `${repoKey(repo)}@${commit}`
+
+  async function recorded(repo: Repo, commit: Commit): Promise<Manifest | undefined> {
+    const key = keyOf(repo, commit)
+    const cached = memory.get(key)
+    if (cached !== undefined) return cached
+    const found = await records.manifest(repo, commit)
+    if (found !== undefined) memory.set(key, found)
+    return found
+  }
+
+  /** A ref named like the commit itself says where its manifest came from, when that was not the Hub. */
+  async function isFromPeer(repo: Repo, commit: Commit): Promise<boolean> {
+    return (await records.refs(repo)).get(asRevision(commit))?.from === 'peer'
+  }
+
+  async function askHub(repo: Repo, commit: Commit, token: string | undefined, signal: AbortSignal) {
+    const key = keyOf(repo, commit)
+    let facts = infos.get(key)
+    if (facts === undefined) {
+      facts = await hub.revision(repo, asRevision(commit), { token, signal })
+      await deps.gate.learn(repo, facts.access)
+    }
+    const tree = await hub.tree(repo, commit, { token, signal })
+    const manifest: Manifest = {
+      repo,
+      commit,
+      access: facts.access,
+      files: tree.files,
+      directories: tree.directories,
+      info: facts.info,
+      learnedAt: clock.wallTime(),
+    }
+    await records.putManifest(manifest)
+    memory.set(key, manifest)
+    if (await isFromPeer(repo, commit))
+      await records.putRef(repo, asRevision(commit), {
+        commit,
+        resolvedAt: manifest.learnedAt,
+        from: 'origin',
+      })
+    return manifest
+  }
+
+  async function takeFromPeer(manifest: Manifest): Promise<void> {
+    const { repo, commit } = manifest
+    if ((await recorded(repo, commit)) !== undefined) return
+    const access = await deps.gate.learnFromPeer(repo, manifest.access)
+    const taken = { ...manifest, access }
+    await records.putRef(repo, asRevision(commit), { commit, resolvedAt: clock.wallTime(), from: 'peer' })
+    await records.putManifest(taken)
+    memory.set(keyOf(repo, commit), taken)
+  }
+
+  return {
+    recorded,
+    async get(repo, commit, token, signal) {
+      const found = await recorded(repo, commit)
+      if (found !== undefined && !(await isFromPeer(repo, commit))) return found
+      const key = `${keyOf(repo, commit)} ${tokenKey(token)}`
+      const question = questions.run(key, (ending) => askHub(repo, commit, token, ending), signal)
+      if (found !== undefined) {
+        const outcome = await outcomeWithin(question, deps.patienceMs, clock)
+        if (outcome.state === 'done') return outcome.value
+        if (outcome.state === 'failed' && (isAbort(outcome.error) || isDefinite(outcome.error)))
+          throw outcome.error
+        return found
+      }
+      try {
+        return await question
+      } catch (error) {
+        if (isAbort(error) || isDefinite(error)) throw error
+        const told = await deps.askPeers(repo, commit, signal)
+        if (told === undefined) throw error
+        deps.log('info', 'the Hub cannot be asked; a peer gave the list of files', {
+          repo: repoKey(repo),
+          commit,
+          error: messageOf(error),
+        })
+        await takeFromPeer(told.manifest)
+        return (await recorded(repo, commit)) ?? told.manifest
+      }
+    },
+    noteInfo(repo, found) {
+      infos.set(keyOf(repo, found.commit), found)
+    },
+    takeFromPeer,
+    forget(repo) {
+      const prefix = `${repoKey(repo)}@`
+      memory.deleteWhere((key) => key.startsWith(prefix))
+      infos.deleteWhere((key) => key.startsWith(prefix))
+    },
+    stop: () => questions.stop(),
+  }
+}
+
+function asRevision(commit: Commit): Revision {
+  return parseRevision(commit)
+}

@@ -1,0 +1,357 @@
+// The Downloads port: opens files for reading and fetches whole ones, one transfer a blob whoever asks and however many. Starts
+// transfers, lets them linger for a client that comes back, stops them. What a transfer does is its own.
+import { type ByteRange, type ChunkGeometry, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
+import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
+import { type BlobId, isCommit, type PeerId } from '@shoal/protocol/ids.ts'
+import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
+import { abortError, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
+import type { BlobProgress, ByteOrigin, Downloads, FileReader, WantedFile } from './downloads-port.ts'
+import type { Mesh } from './net/mesh.ts'
+import type { Hub } from './sources/hub.ts'
+import { peerSource } from './sources/peer-source.ts'
+import type { HubView } from './store/view.ts'
+import { Transfer } from './transfer/transfer.ts'
+import type { TransferDeps } from './transfer/transfer-deps.ts'
+import { newReaderId, PIECE_BYTES, readTransfer } from './transfer/transfer-reader.ts'
+
+/** A download whose last reader left goes on for so long: clients come back after a broken connection. */
+const LINGER_MS = 10_000
+/** Longest wait for a first sign of life of a download before its reader is handed out. */
+const FIRST_SIGN_MS = 1_000
+/** A range at least this long makes the whole file be fetched. */
+const WHOLE_FROM_BYTES = 32 * 1024 * 1024
+/** How long a client may come back with a prefix that turned out wrong. */
+const SUSPECT_MS = 60 * 60_000
+const MAX_SUSPECTS = 1_000
+
+export interface DownloaderDeps extends Omit<TransferDeps, 'peer'> {
+  readonly mesh: Pick<Mesh, 'fetchChunk'>
+  readonly hub: Pick<Hub, 'source'>
+  readonly view: Pick<HubView, 'link' | 'setRef'>
+  /** The host's own Hub token, for what its operator asked for. */
+  readonly operatorToken: () => string | undefined
+  readonly diskBytesRead: (bytes: number) => void
+}
+
+interface Running {
+  readonly transfer: Transfer
+  /** Tokens of callers that passed the gate; the newest first. */
+  readonly tokens: (string | undefined)[]
+  users: number
+  cancelLinger: () => void
+}
+
+export class Downloader implements Downloads, Service {
+  readonly name = 'downloader'
+  readonly #deps: DownloaderDeps
+  readonly #running = new Map<BlobId, Running>()
+  readonly #suspects = new Map<BlobId, number>()
+  readonly #linked = new Set<string>()
+  #tasks: Tasks | undefined
+
+  constructor(deps: DownloaderDeps) {
+    this.#deps = deps
+  }
+
+  async start(): Promise<void> {
+    this.#tasks ??= createTasks(this.#deps.onFailure)
+  }
+
+  async stop(): Promise<void> {
+    const tasks = this.#tasks
+    this.#tasks = undefined
+    const running = [...this.#running.values()]
+    this.#running.clear()
+    for (const { cancelLinger } of running) cancelLinger()
+    await Promise.all(running.map(({ transfer }) => transfer.stop()))
+    await tasks?.stop()
+  }
+
+  async open(file: WantedFile, first?: ByteRange): Promise<FileReader> {
+    const { blob, sizeBytes } = file.entry
+    if (sizeBytes === 0) await this.#putEmpty(file)
+    if (this.#deps.store.isComplete(blob)) {
+      const reader = await this.#openComplete(file)
+      if (reader !== undefined) return reader
+    }
+    const running = await this.#join(file)
+    const { transfer } = running
+    const ahead = newReaderId()
+    if (first !== undefined && first.end > first.start) {
+      if (isWhole(first, sizeBytes)) transfer.fetchWhole()
+      const { first: from, afterLast } = chunksOf(transfer.geometry, first)
+      transfer.feed.want(ahead, from, afterLast)
+      try {
+        await this.#firstSign(transfer)
+      } catch (error) {
+        transfer.feed.unwant(ahead)
+        this.#leave(running)
+        throw error
+      }
+    }
+    let closed = false
+    return {
+      sizeBytes,
+      suspectPrefix: this.#isSuspect(blob),
+      from: origins(transfer.progress()),
+      bytes: (range, signal) => {
+        transfer.feed.unwant(ahead)
+        if (isWhole(range, sizeBytes)) transfer.fetchWhole()
+        return readTransfer(transfer, this.#deps.store, range, signal)
+      },
+      close: async () => {
+        transfer.feed.unwant(ahead)
+        if (!closed) this.#leave(running)
+        closed = true
+      },
+    }
+  }
+
+  async fetch(
+    file: WantedFile,
+    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: BlobProgress) => void },
+  ): Promise<BlobProgress> {
+    const { signal, onProgress } = options
+    throwIfAborted(signal)
+    if (file.entry.sizeBytes === 0) await this.#putEmpty(file)
+    if (this.#deps.store.isComplete(file.entry.blob)) {
+      await this.#show(file)
+      return onDisk(file)
+    }
+    const running = await this.#join(file)
+    const { transfer } = running
+    try {
+      transfer.fetchWhole()
+      await over(transfer, signal, onProgress)
+      if (transfer.state !== 'complete')
+        throw transfer.error ?? new ShoalError('no-source', 'the download ended without the file')
+      await this.#show(file)
+      return transfer.progress()
+    } finally {
+      this.#leave(running)
+    }
+  }
+
+  active(): readonly BlobProgress[] {
+    return [...this.#running.values()]
+      .filter(({ transfer }) => !transfer.over)
+      .map(({ transfer }) => transfer.progress())
+  }
+
+  /** The transfer of a blob that is arriving now: what peers are answered from. */
+  arriving(blob: BlobId): Transfer | undefined {
+    const transfer = this.#running.get(blob)?.transfer
+    return transfer === undefined || transfer.over ? undefined : transfer
+  }
+
+  // --- transfers ------------------------------------------------------------------------------------------------------
+
+  async #join(file: WantedFile): Promise<Running> {
+    const tasks = this.#tasks
+    if (tasks === undefined) throw new ShoalError('not-running', 'the agent is stopping')
+    const token = file.caller.kind === 'operator' ? this.#deps.operatorToken() : file.caller.token
+    const known = this.#running.get(file.entry.blob)
+    if (known !== undefined && !known.transfer.over) {
+      known.users++
+      known.cancelLinger()
+      known.cancelLinger = () => {}
+      if (known.tokens[0] !== token) known.tokens.unshift(token)
+      known.tokens.length = Math.min(known.tokens.length, 8)
+      return known
+    }
+    if (known !== undefined) await known.transfer.stop()
+    const again = this.#running.get(file.entry.blob)
+    if (again !== undefined && again !== known) return this.#join(file)
+    const tokens = [token]
+    const { mesh, hub, rights } = this.#deps
+    const origin = hub.source(
+      { repo: file.manifest.repo, commit: file.manifest.commit, entry: file.entry },
+      () => tokens.find((one) => one !== undefined),
+    )
+    const transfer = new Transfer(file, geometryOf(file), origin, {
+      ...this.#deps,
+      peer: (peer: PeerId) => peerSource(mesh, peer, () => rights.grantFor(file.manifest)),
+    })
+    const running: Running = { transfer, tokens, users: 1, cancelLinger: () => {} }
+    this.#running.set(file.entry.blob, running)
+    try {
+      await transfer.start()
+    } catch (error) {
+      this.#running.delete(file.entry.blob)
+      await transfer.stop()
+      throw error
+    }
+    tasks.run('finish a download', () => this.#finish(file, running))
+    return running
+  }
+
+  async #finish(file: WantedFile, running: Running): Promise<void> {
+    const { transfer } = running
+    const startedAt = this.#deps.clock.now()
+    await over(transfer, new AbortController().signal)
+    if (transfer.state === 'complete' || transfer.state === 'failed')
+      this.#deps.counters.download(transfer.state, (this.#deps.clock.now() - startedAt) / 1000)
+    if (transfer.wrongBytesReleased) this.#suspect(transfer.blob)
+    if (transfer.state === 'complete')
+      await this.#show(file).catch((error: unknown) => this.#notShown(file, error))
+    await transfer.stop()
+    if (this.#running.get(transfer.blob) === running) this.#running.delete(transfer.blob)
+  }
+
+  #leave(running: Running): void {
+    running.users--
+    if (running.users > 0 || running.transfer.over) return
+    running.cancelLinger()
+    running.cancelLinger = this.#deps.clock.after(LINGER_MS, () => {
+      if (running.users === 0) this.#tasks?.run('stop a download', () => running.transfer.stop())
+    })
+  }
+
+  /** A download that has nothing and whose every source has failed at once: better an answer than a silent stream. */
+  async #firstSign(transfer: Transfer): Promise<void> {
+    using limit = deadline(this.#deps.clock, FIRST_SIGN_MS, () => new ShoalError('aborted', 'no sign yet'))
+    await watched(
+      transfer,
+      limit.signal,
+      () => transfer.over || transfer.moving || transfer.stuckBecause !== undefined,
+    )
+    const why = transfer.over && transfer.state !== 'complete' ? transfer.error : transfer.stuckBecause
+    if (why !== undefined && !transfer.moving) throw why
+  }
+
+  // --- readers --------------------------------------------------------------------------------------------------------
+
+  async #openComplete(file: WantedFile): Promise<FileReader | undefined> {
+    const blob = await this.#deps.store.open(file.entry.blob)
+    if (blob === undefined) return undefined
+    await this.#show(file).catch((error: unknown) => this.#notShown(file, error))
+    const counted = this.#deps.diskBytesRead
+    return {
+      sizeBytes: blob.sizeBytes,
+      suspectPrefix: this.#isSuspect(file.entry.blob),
+      from: 'disk',
+      bytes: async function* (range, signal) {
+        for (let position = range.start; position < range.end; ) {
+          if (signal.aborted) throw abortError(signal)
+          const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, range.end - position))
+          await blob.read(piece, position)
+          position += piece.byteLength
+          counted(piece.byteLength)
+          yield piece
+        }
+      },
+      close: () => blob.close(),
+    }
+  }
+
+  async #putEmpty(file: WantedFile): Promise<void> {
+    if (!this.#deps.store.isComplete(file.entry.blob))
+      await this.#deps.store.put(file.entry.blob, new Uint8Array())
+  }
+
+  // --- the Hub view -----------------------------------------------------------------------------------------------------
+
+  /** Shows a complete file in the Hub view, under its commit and under the name it was asked by. */
+  async #show({ manifest, entry, revision }: WantedFile): Promise<void> {
+    const { repo, commit } = manifest
+    const key = `${repo.kind}\n${repo.id}\n${commit}\n${entry.path}`
+    if (!this.#linked.has(key)) {
+      await this.#deps.view.link(repo, commit, entry)
+      if (this.#linked.size > 100_000) this.#linked.clear()
+      this.#linked.add(key)
+    }
+    if (revision === undefined || isCommit(revision)) return
+    const ref = `${repo.kind}\n${repo.id}\n${revision}\n${commit}`
+    if (this.#linked.has(ref)) return
+    await this.#deps.view.setRef(repo, revision, commit)
+    this.#linked.add(ref)
+  }
+
+  /** The repo was removed: what is shown of it must be made anew. */
+  forgetShown(): void {
+    this.#linked.clear()
+  }
+
+  #notShown(file: WantedFile, error: unknown): void {
+    this.#deps.log.warn({ path: file.entry.path, reason: messageOf(error) }, 'a file is not in the Hub view')
+  }
+
+  // --- prefixes that turned out wrong -----------------------------------------------------------------------------------
+
+  #suspect(blob: BlobId): void {
+    this.#suspects.delete(blob)
+    this.#suspects.set(blob, this.#deps.clock.now() + SUSPECT_MS)
+    const oldest = this.#suspects.size > MAX_SUSPECTS ? this.#suspects.keys().next() : undefined
+    if (oldest?.done === false) this.#suspects.delete(oldest.value)
+  }
+
+  #isSuspect(blob: BlobId): boolean {
+    const running = this.#running.get(blob)
+    if (running?.transfer.wrongBytesReleased === true) return true
+    return (this.#suspects.get(blob) ?? 0) > this.#deps.clock.now()
+  }
+}
+
+/** Reading this range means that the whole file is worth having. */
+function isWhole(range: ByteRange, sizeBytes: number): boolean {
+  return range.end - range.start >= Math.min(sizeBytes, WHOLE_FROM_BYTES)
+}
+
+function geometryOf({ entry }: WantedFile): ChunkGeometry {
+  return fixedSlices(entry.sizeBytes)
+}
+
+function origins({ originBytes, peerBytes, heldBytes, diskBytes, peers }: BlobProgress): ByteOrigin {
+  const kinds: ByteOrigin[] = []
+  if (originBytes > 0) kinds.push('origin')
+  if (peerBytes > 0) kinds.push('peers')
+  if (diskBytes > 0 && heldBytes > 0) kinds.push('disk')
+  const [only, second] = kinds
+  if (only === undefined) return peers > 0 ? 'peers' : 'origin'
+  return second === undefined ? only : 'mixed'
+}
+
+function onDisk({ manifest, entry }: WantedFile): BlobProgress {
+  return {
+    blob: entry.blob,
+    repo: manifest.repo,
+    path: entry.path,
+    sizeBytes: entry.sizeBytes,
+    heldBytes: entry.sizeBytes,
+    state: 'complete',
+    peers: 0,
+    error: undefined,
+    originBytes: 0,
+    peerBytes: 0,
+    diskBytes: entry.sizeBytes,
+  }
+}
+
+/** Resolves when the transfer has ended, however. @throws the signal's reason */
+async function over(
+  transfer: Transfer,
+  signal: AbortSignal,
+  onProgress?: (progress: BlobProgress) => void,
+): Promise<void> {
+  await watched(transfer, signal, () => {
+    onProgress?.(transfer.progress())
+    return transfer.over
+  })
+  if (!transfer.over) throw abortError(signal)
+}
+
+/** Resolves as soon as `until` holds after some change, or when the signal fires. */
+function watched(transfer: Transfer, signal: AbortSignal, until: () => boolean): Promise<void> {
+  if (signal.aborted || until()) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = () => {
+      stop()
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const stop = transfer.watch(() => {
+      if (until()) done()
+    })
+    signal.addEventListener('abort', done, { once: true })
+  })
+}

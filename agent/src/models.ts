@@ -1,0 +1,246 @@
+// The Models port: what this host keeps, as an operator sees it. Starts pulls (and takes up again those that a stop or a crash
+// cut off), lists, verifies, removes. Moves no byte itself.
+import { randomUUID } from 'node:crypto'
+import { asShoalError, hasCode, messageOf } from '@shoal/protocol/errors.ts'
+import {
+  type BlobId,
+  parseRepoKey,
+  parseRevision,
+  type Repo,
+  type Revision,
+  repoKey,
+} from '@shoal/protocol/ids.ts'
+import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
+import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
+import { throwIfAborted } from '@shoal/protocol/time.ts'
+import { z } from 'zod'
+import type { Log } from './log.ts'
+import type {
+  ModelDetails,
+  ModelSummary,
+  Models,
+  PullProgress,
+  PullRequest,
+  VerifyResult,
+} from './models-port.ts'
+import { Pull, type PullDeps } from './pull.ts'
+import type { BlobStore } from './store/blob-store.ts'
+import type { Index } from './store/index-port.ts'
+import type { Records } from './store/records.ts'
+import type { HubView } from './store/view.ts'
+
+/** Ended pulls that are still told about. */
+const MAX_ENDED = 100
+const PULL_KEY = 'pull/'
+
+const storedPull = z.strictObject({
+  repo: z.string(),
+  revision: z.string(),
+  include: z.array(z.string()),
+  exclude: z.array(z.string()),
+})
+
+export interface ModelsDeps extends PullDeps {
+  readonly store: BlobStore
+  readonly records: Records
+  readonly view: Pick<HubView, 'remove' | 'path'>
+  readonly index: Index
+  readonly log: Log
+  /** A repo is gone: forget what was derived from it. */
+  readonly onForgotten: (repo: Repo) => void
+  readonly onFailure: (name: string, error: unknown) => void
+}
+
+export class ModelKeeper implements Models, Service {
+  readonly name = 'models'
+  readonly #deps: ModelsDeps
+  readonly #pulls = new Map<string, Pull>()
+  #tasks: Tasks | undefined
+
+  constructor(deps: ModelsDeps) {
+    this.#deps = deps
+  }
+
+  async start(): Promise<void> {
+    if (this.#tasks !== undefined) return
+    this.#tasks = createTasks(this.#deps.onFailure)
+    for await (const [key, value] of this.#deps.index.entries(PULL_KEY)) {
+      const request = requestOf(value)
+      if (request === undefined) await this.#deps.index.delete(key)
+      else this.#begin(key.slice(PULL_KEY.length), request)
+    }
+  }
+
+  async stop(): Promise<void> {
+    const tasks = this.#tasks
+    this.#tasks = undefined
+    await tasks?.stop()
+  }
+
+  pull(request: PullRequest): PullProgress {
+    const text = JSON.stringify(request)
+    for (const pull of this.#pulls.values()) {
+      if (!pull.over && JSON.stringify(pull.request) === text) return pull.progress()
+    }
+    return this.#begin(randomUUID(), request).progress()
+  }
+
+  pulls(): readonly PullProgress[] {
+    return [...this.#pulls.values()].map((pull) => pull.progress())
+  }
+
+  pullById(id: string): PullProgress | undefined {
+    return this.#pulls.get(id)?.progress()
+  }
+
+  cancelPull(id: string): boolean {
+    const pull = this.#pulls.get(id)
+    if (pull === undefined || pull.over) return false
+    pull.cancel()
+    return true
+  }
+
+  async list(): Promise<readonly ModelSummary[]> {
+    const byRepo = await this.#byRepo()
+    return Promise.all([...byRepo.values()].map((manifests) => this.#summary(manifests)))
+  }
+
+  async show(repo: Repo): Promise<ModelDetails | undefined> {
+    const manifests = (await this.#byRepo()).get(repoKey(repo))
+    if (manifests === undefined) return undefined
+    const held = this.#held()
+    return {
+      ...(await this.#summary(manifests)),
+      commits: manifests.map((manifest) => ({
+        commit: manifest.commit,
+        files: manifest.files.map((entry) => ({ ...entry, ...holding(entry, held) })),
+      })),
+    }
+  }
+
+  async remove(repo: Repo): Promise<{ readonly freedBytes: number; readonly blobs: number }> {
+    const { records, view, store } = this.#deps
+    for (const pull of this.#pulls.values()) if (repoKey(pull.request.repo) === repoKey(repo)) pull.cancel()
+    const ours = new Set<BlobId>()
+    const others = new Set<BlobId>()
+    for await (const manifest of records.manifests()) {
+      const target = repoKey(manifest.repo) === repoKey(repo) ? ours : others
+      for (const { blob } of manifest.files) target.add(blob)
+    }
+    await view.remove(repo)
+    await records.forget(repo)
+    this.#deps.onForgotten(repo)
+    const held = this.#held()
+    let freedBytes = 0
+    let blobs = 0
+    for (const blob of ours) {
+      if (others.has(blob)) continue
+      const bytes = held.get(blob)?.heldBytes ?? 0
+      if (await store.remove(blob)) {
+        freedBytes += bytes
+        blobs++
+      }
+    }
+    return { freedBytes, blobs }
+  }
+
+  async *verify(repo: Repo | undefined, signal: AbortSignal): AsyncGenerator<VerifyResult> {
+    const { records, store } = this.#deps
+    const seen = new Set<string>()
+    for await (const manifest of records.manifests()) {
+      if (repo !== undefined && repoKey(manifest.repo) !== repoKey(repo)) continue
+      for (const { blob, path } of manifest.files) {
+        throwIfAborted(signal)
+        const key = `${repoKey(manifest.repo)}\n${blob}`
+        if (seen.has(key) || !store.isComplete(blob)) continue
+        seen.add(key)
+        yield { repo: manifest.repo, path, ...(await this.#verifyBlob(blob, signal)) }
+      }
+    }
+  }
+
+  async #verifyBlob(
+    blob: BlobId,
+    signal: AbortSignal,
+  ): Promise<{ ok: boolean; badChunks: readonly number[]; bytes: number }> {
+    try {
+      return await this.#deps.store.verify(blob, signal)
+    } catch (error) {
+      if (!hasCode(error, 'store-corrupt')) throw error
+      this.#deps.log.error({ blob, reason: messageOf(error) }, 'a stored blob cannot be read')
+      return { ok: false, badChunks: [], bytes: 0 }
+    }
+  }
+
+  #begin(id: string, request: PullRequest): Pull {
+    const pull = new Pull(id, request, this.#deps)
+    this.#pulls.set(id, pull)
+    const ended = [...this.#pulls.values()].filter((one) => one.over)
+    for (const old of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.#pulls.delete(old.id)
+    this.#tasks?.run('pull', async (signal) => {
+      const { index } = this.#deps
+      const { repo, revision, include, exclude } = request
+      await index.put(PULL_KEY + id, { repo: repoKey(repo), revision, include, exclude })
+      await pull.run(signal)
+      // Stopped with the agent: it goes on after the next start.
+      if (!signal.aborted) await index.delete(PULL_KEY + id)
+    })
+    return pull
+  }
+
+  async #byRepo(): Promise<Map<string, Manifest[]>> {
+    const byRepo = new Map<string, Manifest[]>()
+    for await (const manifest of this.#deps.records.manifests()) {
+      const key = repoKey(manifest.repo)
+      byRepo.set(key, [...(byRepo.get(key) ?? []), manifest])
+    }
+    for (const manifests of byRepo.values()) manifests.sort((a, b) => b.learnedAt - a.learnedAt)
+    return byRepo
+  }
+
+  async #summary(manifests: readonly Manifest[]): Promise<ModelSummary> {
+    const [newest] = manifests
+    if (newest === undefined) throw new Error('a repo without manifests')
+    const held = this.#held()
+    const blobs = new Map<BlobId, FileEntry>()
+    for (const { files } of manifests) for (const entry of files) blobs.set(entry.blob, entry)
+    const refs = await this.#deps.records.refs(newest.repo)
+    const states = newest.files.map((entry) => holding(entry, held))
+    return {
+      repo: newest.repo,
+      revisions: [...refs].map(([revision, { commit }]): { revision: Revision; commit: typeof commit } => ({
+        revision,
+        commit,
+      })),
+      files: newest.files.length,
+      completeFiles: states.filter(({ complete }) => complete).length,
+      sizeBytes: newest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      heldBytes: [...blobs.values()].reduce((sum, entry) => sum + holding(entry, held).heldBytes, 0),
+      access: (await this.#deps.records.access(newest.repo)) ?? newest.access,
+    }
+  }
+
+  #held(): Map<BlobId, { readonly heldBytes: number; readonly complete: boolean }> {
+    return new Map(this.#deps.store.list().map((record) => [record.blob, record]))
+  }
+}
+
+function holding(
+  entry: FileEntry,
+  held: ReadonlyMap<BlobId, { readonly heldBytes: number; readonly complete: boolean }>,
+): { readonly heldBytes: number; readonly complete: boolean } {
+  const record = held.get(entry.blob)
+  return { heldBytes: record?.heldBytes ?? 0, complete: record?.complete ?? false }
+}
+
+function requestOf(value: unknown): PullRequest | undefined {
+  const parsed = storedPull.safeParse(value)
+  if (!parsed.success) return undefined
+  try {
+    const { repo, revision, include, exclude } = parsed.data
+    return { repo: parseRepoKey(repo), revision: parseRevision(revision), include, exclude }
+  } catch (error) {
+    if (asShoalError(error) === undefined) throw error
+    return undefined
+  }
+}

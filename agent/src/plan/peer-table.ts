@@ -1,0 +1,163 @@
+// PURE. What is known of the other hosts for one blob: what each says it holds, whether it fetches the blob too, and what it has
+// brought from the origin lately. All of it hearsay: it decides whom to ask, never what to believe.
+import { ChunkMap } from '@shoal/protocol/chunks.ts'
+import type { ChunkPicker } from './chunk-picker.ts'
+import { type ShareSeed, shareSeed } from './origin-share.ts'
+
+/** What a peer says it is fetching from the origin counts for this long after it said so. */
+export const CLAIM_MS = 6_000
+
+export interface Peer {
+  readonly id: string
+  readonly seed: ShareSeed
+  holds: ChunkMap | 'all' | undefined
+  /** Open chunks among those it holds; kept only for a map. */
+  useful: number
+  wanting: boolean
+  /** When it began to want the blob, as far as known, and how many chunks nobody known had before it has brought since. */
+  wantingSince: number
+  brought: number
+  /** When it last brought one: the evidence that it does its share at the origin. */
+  lastBroughtAt: number
+  /** Chunks it is fetching from the origin, by its own word, and when it first said so. */
+  claims: ReadonlyMap<number, number>
+  /** When it last said what it is fetching. */
+  claimsAt: number
+}
+
+export interface PeerFacts {
+  readonly holds: ChunkMap | 'all' | undefined
+  readonly wanting: boolean
+  readonly claimed?: Iterable<number>
+}
+
+export class PeerTable {
+  readonly #blob: string
+  readonly #held: ChunkMap
+  readonly #picker: ChunkPicker
+  readonly #peers = new Map<string, Peer>()
+
+  /** @param held chunks of this host, kept up to date by the plan */
+  constructor(blob: string, held: ChunkMap, picker: ChunkPicker) {
+    this.#blob = blob
+    this.#held = held
+    this.#picker = picker
+  }
+
+  get(id: string): Peer | undefined {
+    return this.#peers.get(id)
+  }
+
+  all(): Iterable<Peer> {
+    return this.#peers.values()
+  }
+
+  /**
+   * A peer's own word. A map adds to what it has announced: an answer and an announcement may overtake each other, and what
+   * it has lost since shows when it is asked for it. No map from a peer that is fetching says nothing new about what it holds.
+   */
+  learn(id: string, facts: PeerFacts, now: number): void {
+    const known = this.#peers.get(id)
+    const peer = known ?? this.#newcomer(id, now)
+    if (facts.wanting && !peer.wanting) {
+      peer.wantingSince = now
+      peer.lastBroughtAt = now
+      peer.brought = 0
+    }
+    peer.wanting = facts.wanting
+    if (facts.claimed !== undefined) {
+      peer.claims = new Map([...facts.claimed].map((index) => [index, peer.claims.get(index) ?? now]))
+      peer.claimsAt = now
+    }
+    if (known !== undefined && facts.holds instanceof ChunkMap && peer.holds !== 'all') {
+      this.gained(id, facts.holds.indices(), now)
+      return
+    }
+    if (facts.holds === undefined && facts.wanting) return
+    this.#forget(peer)
+    peer.holds = facts.holds instanceof ChunkMap ? facts.holds.clone() : facts.holds
+    this.#count(peer)
+  }
+
+  /** A peer announced chunks that it has stored. Unknown peers and indices beyond the blob are passed over. */
+  gained(id: string, indices: Iterable<number>, now: number): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined || peer.holds === 'all') return
+    peer.holds ??= new ChunkMap(this.#held.chunkCount)
+    let brought = 0
+    for (const index of indices) {
+      if (index >= this.#held.chunkCount || !peer.holds.add(index)) continue
+      if (this.#picker.copies(index) === 0 && !this.#held.has(index)) brought++
+      this.#picker.addCopy(index)
+      if (this.#picker.isOpen(index)) peer.useful++
+    }
+    if (brought === 0) return
+    peer.brought += brought
+    peer.lastBroughtAt = now
+  }
+
+  /** The peer turned out not to hold a chunk. */
+  lacks(id: string, index: number): void {
+    const peer = this.#peers.get(id)
+    if (peer?.holds === undefined) return
+    if (peer.holds === 'all') {
+      peer.holds = ChunkMap.full(this.#held.chunkCount)
+      this.#count(peer)
+    }
+    if (!peer.holds.delete(index)) return
+    this.#picker.removeCopy(index)
+    if (this.#picker.isOpen(index)) peer.useful--
+  }
+
+  remove(id: string): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined) return
+    this.#forget(peer)
+    this.#peers.delete(id)
+  }
+
+  /** Keeps count when the picker opens (1) or closes (-1) a chunk. */
+  changed(index: number, delta: 1 | -1): void {
+    for (const peer of this.#peers.values()) {
+      if (peer.holds instanceof ChunkMap && peer.holds.has(index)) peer.useful += delta
+    }
+  }
+
+  #newcomer(id: string, now: number): Peer {
+    const peer: Peer = {
+      id,
+      seed: shareSeed(this.#blob, id),
+      holds: undefined,
+      useful: 0,
+      wanting: false,
+      wantingSince: now,
+      brought: 0,
+      lastBroughtAt: now,
+      claims: new Map(),
+      claimsAt: now,
+    }
+    this.#peers.set(id, peer)
+    return peer
+  }
+
+  #count(peer: Peer): void {
+    peer.useful = 0
+    if (!(peer.holds instanceof ChunkMap)) return
+    for (const index of peer.holds.indices()) this.#picker.addCopy(index)
+    peer.useful = this.#picker.openIn(peer.holds)
+  }
+
+  #forget(peer: Peer): void {
+    if (!(peer.holds instanceof ChunkMap)) return
+    for (const index of peer.holds.indices()) this.#picker.removeCopy(index)
+  }
+}
+
+export function holdsChunk(peer: Peer, index: number): boolean {
+  return peer.holds === 'all' || peer.holds?.has(index) === true
+}
+
+/** Open chunks that the peer could bring. */
+export function usefulCount(peer: Peer, openCount: number): number {
+  return peer.holds === 'all' ? openCount : peer.useful
+}

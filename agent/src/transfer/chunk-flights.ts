@@ -1,0 +1,118 @@
+// Chunks on their way: a buffer lent, a source asked, progress passed on, the buffer given back. Knows how to fetch, not what
+// or from whom (the plan says), nor whether the bytes are right (the transfer proves them in `arrived`).
+import { type ChunkGeometry, chunkLength } from '@shoal/protocol/chunks.ts'
+import { ShoalError } from '@shoal/protocol/errors.ts'
+import type { BlobId } from '@shoal/protocol/ids.ts'
+import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
+import { type Assignment, ORIGIN } from '../plan/download-plan.ts'
+import type { ChunkSource } from '../sources/source.ts'
+import type { ChunkBuffers } from './chunk-buffers.ts'
+
+/** A chunk on its way. `buffer` is used for another chunk as soon as the flight is over. */
+export interface Flight {
+  readonly assignment: Assignment
+  readonly buffer: Uint8Array
+  readonly filledBytes: number
+  readonly fromOrigin: boolean
+}
+
+interface OpenFlight extends Flight {
+  filledBytes: number
+  readonly abort: AbortController
+}
+
+export interface FlightHooks {
+  readonly source: (id: string) => ChunkSource
+  readonly progressed: (flight: Flight, bytes: number) => void
+  /** The buffer is full: prove and store it. A rejection goes to `failed`. */
+  readonly arrived: (flight: Flight, voucher: ChunkVoucher | undefined) => Promise<void>
+  readonly failed: (flight: Flight, error: unknown) => void
+  /** Whatever happened: called once for each flight, before its buffer is given back. */
+  readonly over: (flight: Flight) => void
+}
+
+export class ChunkFlights {
+  readonly #blob: BlobId
+  readonly #geometry: ChunkGeometry
+  readonly #buffers: ChunkBuffers
+  readonly #hooks: FlightHooks
+  readonly #open = new Map<number, OpenFlight>()
+
+  constructor(blob: BlobId, geometry: ChunkGeometry, buffers: ChunkBuffers, hooks: FlightHooks) {
+    this.#blob = blob
+    this.#geometry = geometry
+    this.#buffers = buffers
+    this.#hooks = hooks
+  }
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  /** Some byte is on its way. */
+  get moving(): boolean {
+    for (const { filledBytes } of this.#open.values()) if (filledBytes > 0) return true
+    return false
+  }
+
+  /** Runs one assignment to its end. Rejects only for a programming error. */
+  async fly(assignment: Assignment, stop: AbortSignal): Promise<void> {
+    const flight: OpenFlight = {
+      assignment,
+      buffer: this.#buffers.take(chunkLength(this.#geometry, assignment.index)),
+      fromOrigin: assignment.source === ORIGIN,
+      filledBytes: 0,
+      abort: new AbortController(),
+    }
+    this.#open.set(assignment.id, flight)
+    const onStop = () => flight.abort.abort(stop.reason)
+    stop.addEventListener('abort', onStop, { once: true })
+    try {
+      await this.#fetch(flight)
+    } finally {
+      stop.removeEventListener('abort', onStop)
+      this.#open.delete(assignment.id)
+      this.#hooks.over(flight)
+      this.#buffers.give(flight.buffer)
+    }
+  }
+
+  cancel(id: number, reason: string): void {
+    this.#open.get(id)?.abort.abort(new ShoalError('aborted', reason))
+  }
+
+  cancelAll(reason: string): void {
+    for (const id of [...this.#open.keys()]) this.cancel(id, reason)
+  }
+
+  has(index: number): boolean {
+    for (const { assignment } of this.#open.values()) if (assignment.index === index) return true
+    return false
+  }
+
+  /** The chunk as it is arriving from the origin; undefined when it is not. */
+  fromOrigin(index: number): Flight | undefined {
+    for (const flight of this.#open.values())
+      if (flight.fromOrigin && flight.assignment.index === index && !flight.abort.signal.aborted)
+        return flight
+    return undefined
+  }
+
+  async #fetch(flight: OpenFlight): Promise<void> {
+    const { assignment, buffer, abort } = flight
+    try {
+      const request = { blob: this.#blob, geometry: this.#geometry, index: assignment.index, into: buffer }
+      const fetched = await this.#hooks.source(assignment.source).fetch(request, {
+        signal: abort.signal,
+        onProgress: (filledBytes) => {
+          const bytes = filledBytes - flight.filledBytes
+          flight.filledBytes = filledBytes
+          this.#hooks.progressed(flight, bytes)
+        },
+      })
+      if (!abort.signal.aborted) await this.#hooks.arrived(flight, fetched.voucher)
+    } catch (error) {
+      if (!abort.signal.aborted) this.#hooks.failed(flight, error)
+    }
+  }
+}

@@ -1,0 +1,37 @@
+// What a transfer is given to work with. Shapes only.
+import type { PeerId } from '@shoal/protocol/ids.ts'
+import type { Clock } from '@shoal/protocol/time.ts'
+import type { Log } from '../log.ts'
+import type { SourceScores } from '../plan/source-score.ts'
+import type { ReadRights } from '../read-rights.ts'
+import type { ChunkSource } from '../sources/source.ts'
+import type { BlobStore } from '../store/blob-store.ts'
+import type { Vouchers } from '../vouchers.ts'
+import type { ChunkBuffers } from './chunk-buffers.ts'
+import type { Swarm } from './swarm.ts'
+
+export interface TransferCounters {
+  bytes(from: 'origin' | 'peer', bytes: number): void
+  chunk(result: 'verified' | 'corrupt' | 'duplicate', count: number): void
+  /** A file has arrived, or will not. Cancelled ones are nobody's failure and are not told. */
+  download(result: 'complete' | 'failed', seconds: number): void
+}
+
+export interface TransferDeps {
+  readonly clock: Clock
+  readonly log: Log
+  readonly store: BlobStore
+  readonly scores: SourceScores
+  readonly swarm: Pick<Swarm, 'join' | 'leave' | 'gained'>
+  readonly vouchers: Vouchers
+  readonly rights: ReadRights
+  readonly buffers: ChunkBuffers
+  readonly counters: TransferCounters
+  readonly self: PeerId
+  readonly originDepth: number
+  readonly totalDepth: number
+  readonly peer: (peer: PeerId) => ChunkSource
+  readonly ban: (peer: PeerId, durationMs: number, reason: string) => void
+  readonly peerOfKey: (publicKey: Uint8Array) => PeerId
+  readonly onFailure: (name: string, error: unknown) => void
+}

@@ -1,0 +1,163 @@
+// Reading a blob while it arrives: bytes in order, each as soon as it may be released. A stored chunk is proven; a chunk that is
+// arriving from the origin is released as it comes (nothing could prove it sooner); the last chunk of a whole file waits for
+// the digest of the whole. Asks the transfer for what comes next; fetches nothing itself.
+import { type ByteRange, chunksOf } from '@shoal/protocol/chunks.ts'
+import { ShoalError } from '@shoal/protocol/errors.ts'
+import { abortError } from '@shoal/protocol/time.ts'
+import type { BlobReader, BlobStore } from '../store/blob-store.ts'
+import type { Transfer } from './transfer.ts'
+
+/** Given to a consumer at once: large enough for few system calls, small enough for many slow readers. */
+export const PIECE_BYTES = 1024 * 1024
+
+let nextReader = 1
+
+/** An id under which to want chunks: never used twice. */
+export function newReaderId(): number {
+  return nextReader++
+}
+
+/** Bytes of `range`; throws when the download fails or when what was given turns out wrong. */
+export async function* readTransfer(
+  transfer: Transfer,
+  store: Pick<BlobStore, 'open'>,
+  range: ByteRange,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const id = newReaderId()
+  const bell = new Bell(transfer, signal)
+  const { afterLast } = chunksOf(transfer.geometry, range)
+  let position = range.start
+  let complete: BlobReader | undefined
+  try {
+    while (position < range.end) {
+      bell.throwIfOver()
+      if (transfer.state === 'complete') {
+        complete ??= await openComplete(transfer, store)
+        const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, range.end - position))
+        await complete.read(piece, position)
+        position += piece.byteLength
+        yield piece
+        continue
+      }
+      const index = transfer.geometry.indexAt(position)
+      transfer.feed.want(id, index, afterLast)
+      bell.reset()
+      const piece = await pieceAt(transfer, index, position, range.end)
+      if (piece === undefined) {
+        await bell.wait()
+        continue
+      }
+      position += piece.byteLength
+      if (!transfer.has(index)) {
+        const { start } = transfer.geometry.range(index)
+        transfer.releasedEarly(index, position - start)
+      }
+      yield piece
+    }
+    bell.throwIfOver()
+  } finally {
+    bell.close()
+    transfer.feed.unwant(id)
+    await complete?.close()
+  }
+}
+
+/** undefined when nothing more may be released just now. */
+async function pieceAt(
+  transfer: Transfer,
+  index: number,
+  position: number,
+  end: number,
+): Promise<Uint8Array | undefined> {
+  const { partial, geometry } = transfer
+  if (partial === undefined) return undefined
+  const chunk = geometry.range(index)
+  const last = index === geometry.chunkCount - 1
+  if (last && transfer.whole) return undefined
+  if (partial.held.has(index)) {
+    const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, chunk.end - position, end - position))
+    try {
+      await partial.read(piece, position)
+    } catch (error) {
+      // The blob became complete, or the chunk was discarded, between the look and the read.
+      if (transfer.partial !== partial || !partial.held.has(index)) return undefined
+      throw error
+    }
+    return piece
+  }
+  const flight = transfer.arriving(index)
+  if (flight === undefined || chunk.start + flight.filledBytes <= position) return undefined
+  // A copy: the buffer is used again as soon as the chunk is stored.
+  const until = Math.min(chunk.start + flight.filledBytes, end)
+  return Buffer.from(
+    flight.buffer.subarray(
+      position - chunk.start,
+      Math.min(until - chunk.start, position - chunk.start + PIECE_BYTES),
+    ),
+  )
+}
+
+async function openComplete(transfer: Transfer, store: Pick<BlobStore, 'open'>): Promise<BlobReader> {
+  const reader = await store.open(transfer.blob)
+  if (reader === undefined)
+    throw new ShoalError('store-failed', `${transfer.blob} was removed while it was being read`)
+  return reader
+}
+
+/** Waits for changes of a transfer, without missing one that comes between looking and waiting. */
+class Bell {
+  readonly #transfer: Transfer
+  readonly #signal: AbortSignal
+  readonly #stopWatching: () => void
+  readonly #stopWrong: () => void
+  readonly #onAbort = () => this.#ring()
+  #rung = false
+  #wake: (() => void) | undefined
+  #wrong: ShoalError | undefined
+
+  constructor(transfer: Transfer, signal: AbortSignal) {
+    this.#transfer = transfer
+    this.#signal = signal
+    this.#stopWatching = transfer.watch(() => this.#ring())
+    this.#stopWrong = transfer.onWrong((error) => {
+      this.#wrong = error
+      this.#ring()
+    })
+    signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  reset(): void {
+    this.#rung = false
+  }
+
+  async wait(): Promise<void> {
+    if (!this.#rung && !this.#signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      this.#wake = undefined
+    }
+    this.throwIfOver()
+  }
+
+  throwIfOver(): void {
+    if (this.#signal.aborted) throw abortError(this.#signal)
+    if (this.#wrong !== undefined) throw this.#wrong
+    const { state, error } = this.#transfer
+    if (state === 'failed' || state === 'cancelled')
+      throw error ?? new ShoalError('no-source', 'the download ended without the file')
+  }
+
+  close(): void {
+    this.#stopWatching()
+    this.#stopWrong()
+    this.#signal.removeEventListener('abort', this.#onAbort)
+    this.#ring()
+  }
+
+  #ring(): void {
+    this.#rung = true
+    this.#wake?.()
+  }
+}

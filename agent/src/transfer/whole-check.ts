@@ -1,0 +1,77 @@
+// The last word on a blob: the digest of the whole. Publishes what is right; has fetched again what is not, and finds out who
+// vouched for it. Asks nobody for chunks itself.
+import { ShoalError } from '@shoal/protocol/errors.ts'
+import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
+import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
+import type { Log } from '../log.ts'
+import type { PartialBlob } from '../store/blob-store.ts'
+import type { Vouchers } from '../vouchers.ts'
+import { Suspects } from './suspects.ts'
+
+export interface WholeCheckHooks {
+  readonly log: Log
+  readonly vouchers: Vouchers
+  readonly peerOfKey: (publicKey: Uint8Array) => PeerId
+  /** What readers were given before may be wrong. */
+  readonly wrong: (error: ShoalError) => void
+  /** A host vouched for what the origin does not have. */
+  readonly liar: (peer: PeerId) => void
+  /** These chunks are on disk no more and are to be fetched again. */
+  readonly discarded: (indices: readonly number[]) => void
+}
+
+export class WholeCheck {
+  readonly #blob: BlobId
+  readonly #path: string
+  readonly #hooks: WholeCheckHooks
+  readonly #suspects: Suspects
+
+  constructor(blob: BlobId, path: string, hooks: WholeCheckHooks) {
+    this.#blob = blob
+    this.#path = path
+    this.#hooks = hooks
+    this.#suspects = new Suspects(hooks.vouchers)
+  }
+
+  /**
+   * Every chunk is held. `complete`: published. `again`: some were discarded.
+   * @throws ShoalError `blob-corrupt` when nothing is left to try; `store-*`
+   */
+  async finish(partial: PartialBlob, signal: AbortSignal): Promise<'complete' | 'again'> {
+    if (await partial.verifyWhole(signal)) {
+      await partial.publish()
+      return 'complete'
+    }
+    const error = new ShoalError('blob-corrupt', `${this.#path} does not have the digest that the Hub gave`)
+    this.#hooks.log.warn({ blob: this.#blob, path: this.#path }, 'the digest of a whole file is wrong')
+    this.#hooks.wrong(error)
+    const indices = this.#suspects.nextRound(partial)
+    if (indices === undefined) throw error
+    await this.#discard(partial, indices)
+    return 'again'
+  }
+
+  /** A chunk came from the origin. Whoever vouched for something else in its place is found out. */
+  async provenByOrigin(partial: PartialBlob, index: number, own: ChunkVoucher): Promise<void> {
+    for (const author of this.#suspects.proven(index, own)) {
+      const peer = this.#hooks.peerOfKey(author)
+      this.#hooks.log.warn({ peer, blob: this.#blob }, 'a host vouched for wrong bytes')
+      this.#hooks.liar(peer)
+      await this.#discard(partial, this.#suspects.vouchedBy(author, partial))
+    }
+  }
+
+  /** @throws ShoalError `peer-lacks-chunk` when a peer's chunk is of no use, although its voucher is good */
+  checkWord(index: number, voucher: ChunkVoucher): void {
+    if (this.#suspects.refuses(index, voucher))
+      throw new ShoalError(
+        'peer-lacks-chunk',
+        `chunk ${index} is vouched for by a host that has lost its word`,
+      )
+  }
+
+  async #discard(partial: PartialBlob, indices: readonly number[]): Promise<void> {
+    await partial.discard(indices)
+    this.#hooks.discarded(indices)
+  }
+}

@@ -1,0 +1,447 @@
+// A small world for tests of DownloadPlan: N plans, a fluid network, one origin, a virtual clock, seeded chance. It holds no
+// scheduling of its own: a host acts on its plan's decisions only, at facts and at `wakeAt`. Feeds a plan as the agent does:
+// ask on joining, a short grace, announcements in batches, asking again.
+import { type Assignment, DownloadPlan, type PlanSettings } from '@shoal/agent/plan/download-plan.ts'
+import type { PeerFacts } from '@shoal/agent/plan/peer-table.ts'
+import { SourceScores } from '@shoal/agent/plan/source-score.ts'
+import { ChunkMap } from '@shoal/protocol/chunks.ts'
+import type { ErrorCode } from '@shoal/protocol/errors.ts'
+import { type Random, seededRandom } from '@shoal/protocol/time.ts'
+
+export const CHUNK_BYTES = 4 * 1024 * 1024
+const GRACE_MS = 250
+const ASK_AGAIN_MS = 4_000
+const ASKED_AGAIN_AT_ONCE = 8
+const ANNOUNCE_AFTER_MS = 100
+const ANNOUNCE_SPREAD_MS = 10
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly chunks: number
+  /** Shared by all requests to it. */
+  readonly originBytesPerSecond?: number
+  /** One way, for each message and receiver, uniform in this range. */
+  readonly gossipDelayMs?: readonly [number, number]
+  readonly askDelayMs?: readonly [number, number]
+  /** False: announcements get lost. */
+  readonly gossip?: boolean
+  readonly makePlan?: (settings: PlanSettings, scores: SourceScores) => DownloadPlan
+}
+
+export interface HostOptions {
+  readonly startAt?: number
+  readonly whole?: boolean
+  readonly held?: ChunkMap
+  readonly originDepth?: number
+  readonly totalDepth?: number
+  readonly uploadSlots?: number
+  readonly upBytesPerSecond?: number
+  readonly downBytesPerSecond?: number
+  /** This host's own share of the way to the origin. */
+  readonly originBytesPerSecond?: number
+}
+
+/** What a host does wrong to those that ask it. `dead`: silent in everything, but nobody was told. */
+export type Behaviour = 'honest' | 'dead' | 'stuck' | 'liar' | 'false-map' | 'busy' | 'refuses'
+
+interface Movement {
+  readonly assignment: Assignment
+  readonly to: WorldHost
+  /** undefined: the origin. */
+  readonly from: WorldHost | undefined
+  leftBytes: number
+  bytesPerSecond: number
+}
+
+export class WorldHost {
+  readonly name: string
+  readonly options: HostOptions
+  readonly scores = new SourceScores()
+  readonly held: ChunkMap
+  readonly early = new Map<string, PeerFacts>()
+  readonly gained: number[] = []
+  readonly askedAt = new Map<string, number>()
+  readonly wanting = new Set<string>()
+  /** Every assignment, and when it was made. */
+  readonly started: (Assignment & { readonly at: number })[] = []
+  readonly stored: { readonly at: number; readonly index: number; readonly source: string }[] = []
+  plan: DownloadPlan | undefined
+  behaviour: Behaviour = 'honest'
+  whole: boolean
+  joined = false
+  left = false
+  finishedAt: number | undefined
+  wakeAt: number | undefined
+  pumpQueued = false
+  announceQueued = false
+  originBytes = 0
+  uploadedBytes = 0
+  duplicateBytes = 0
+  corruptChunks = 0
+  nextCalls = 0
+
+  constructor(name: string, options: HostOptions, chunks: number) {
+    this.name = name
+    this.options = options
+    this.held = options.held?.clone() ?? new ChunkMap(chunks)
+    this.whole = options.whole ?? true
+  }
+}
+
+export class PlanWorld {
+  readonly hosts: WorldHost[] = []
+  readonly random: Random
+  readonly options: WorldOptions
+  now = 0
+  /** What the origin answers instead of bytes. */
+  originFails: ErrorCode | undefined
+  /** Told after every decision. */
+  onDecision: (host: WorldHost, start: readonly Assignment[]) => void = () => {}
+  #events: { readonly at: number; readonly order: number; readonly run: () => void }[] = []
+  #order = 0
+  #movements: Movement[] = []
+
+  constructor(options: WorldOptions) {
+    this.options = options
+    this.random = seededRandom(options.seed)
+  }
+
+  get originBytes(): number {
+    return this.hosts.reduce((sum, host) => sum + host.originBytes, 0)
+  }
+
+  /** Bytes from the origin divided by the blob's size. */
+  get amplification(): number {
+    return this.originBytes / (this.options.chunks * CHUNK_BYTES)
+  }
+
+  addHost(options: HostOptions = {}): WorldHost {
+    const host = new WorldHost(`host-${this.hosts.length}`, options, this.options.chunks)
+    this.hosts.push(host)
+    // A host that has all needs no plan: it only serves.
+    if (host.held.complete) host.finishedAt = 0
+    else this.at(options.startAt ?? 0, () => this.#join(host))
+    return host
+  }
+
+  at(time: number, run: () => void): void {
+    const event = { at: Math.max(time, this.now), order: this.#order++, run }
+    let low = 0
+    let high = this.#events.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#events[middle]?.at ?? 0) < event.at || this.#events[middle]?.at === event.at)
+        low = middle + 1
+      else high = middle
+    }
+    this.#events.splice(low, 0, event)
+  }
+
+  /** Runs until `done` or until `limitMs`; false when time ran out or nothing will ever happen again. */
+  run(limitMs: number, done: () => boolean = () => this.allDone()): boolean {
+    while (!done()) {
+      const next = this.#nextTime()
+      if (next === undefined || next > limitMs) return false
+      this.#move(next)
+      this.now = next
+      this.#land()
+      while (this.#events[0] !== undefined && this.#events[0].at <= this.now) this.#events.shift()?.run()
+      for (const host of this.hosts)
+        if ((host.wakeAt ?? Number.POSITIVE_INFINITY) <= this.now) this.#pump(host)
+    }
+    return true
+  }
+
+  /** Every host that can finish has: those that left, are dead or read only a part are not waited for. */
+  allDone(): boolean {
+    return this.hosts.every(
+      (host) => host.finishedAt !== undefined || host.left || host.behaviour === 'dead' || !host.whole,
+    )
+  }
+
+  /** Tells a host's plan something and lets it decide. */
+  tell(host: WorldHost, fact: (plan: DownloadPlan) => void): void {
+    if (host.plan !== undefined) fact(host.plan)
+    this.#pumpSoon(host)
+  }
+
+  /** The host is gone and everybody notices. */
+  leave(host: WorldHost): void {
+    host.left = true
+    this.#drop(host)
+    for (const other of this.hosts) {
+      other.wanting.delete(host.name)
+      other.early.delete(host.name)
+      this.tell(other, (plan) => plan.removePeer(host.name))
+      for (const one of this.#movements.filter(({ to, from }) => to === other && from === host))
+        this.#fail(one, 'peer-unreachable')
+    }
+  }
+
+  /** The host stops in the middle of everything, and nobody is told. */
+  die(host: WorldHost): void {
+    host.behaviour = 'dead'
+    host.wakeAt = undefined
+    this.#drop(host)
+  }
+
+  // --- joining, asking, telling ---------------------------------------------------------------------------------------
+
+  #join(host: WorldHost): void {
+    if (host.left || host.behaviour === 'dead') return
+    host.joined = true
+    let open = 0
+    const begin = () => {
+      if (host.plan !== undefined) return
+      const make = this.options.makePlan ?? ((settings, scores) => new DownloadPlan(settings, scores))
+      const { originDepth = 4, totalDepth = 16 } = host.options
+      const settings = { blob: 'blob', self: host.name, held: host.held, whole: host.whole }
+      host.plan = make({ ...settings, originDepth, totalDepth, originNotBefore: this.now }, host.scores)
+      for (const [peer, facts] of host.early) host.plan.peerState(peer, facts, this.now)
+      this.#pumpSoon(host)
+    }
+    for (const peer of this.hosts) {
+      if (peer === host || peer.left) continue
+      open++
+      this.#ask(host, peer, () => {
+        open--
+        if (open === 0) begin()
+      })
+    }
+    this.at(this.now + (open === 0 ? 0 : GRACE_MS), begin)
+    this.#askAgain(host)
+    this.#announceSoon(host)
+  }
+
+  #askAgain(host: WorldHost): void {
+    this.at(this.now + ASK_AGAIN_MS, () => {
+      if (host.finishedAt !== undefined || host.left || host.behaviour === 'dead') return
+      const due = [...host.wanting]
+        .map((name) => ({ name, at: host.askedAt.get(name) ?? 0 }))
+        .filter(({ at }) => at + ASK_AGAIN_MS <= this.now)
+        .toSorted((a, b) => a.at - b.at)
+      for (const { name } of due.slice(0, ASKED_AGAIN_AT_ONCE)) {
+        const peer = this.hosts.find((one) => one.name === name)
+        if (peer !== undefined) this.#ask(host, peer, () => {})
+      }
+      this.#askAgain(host)
+    })
+  }
+
+  #ask(host: WorldHost, peer: WorldHost, answered: () => void): void {
+    host.askedAt.set(peer.name, this.now)
+    this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => {
+      if (peer.left || peer.behaviour === 'dead') return
+      if (host.whole && peer.joined && peer.finishedAt === undefined) this.#heardWanting(peer, host)
+      const fetching = peer.joined && peer.finishedAt === undefined
+      const holds = peer.held.complete ? 'all' : peer.held.held > 0 ? peer.held.clone() : undefined
+      const facts: PeerFacts = {
+        holds: peer.behaviour === 'false-map' ? 'all' : holds,
+        wanting: fetching && peer.whole,
+        claimed: peer.plan?.originClaims() ?? [],
+      }
+      this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => {
+        if (host.left || peer.left || host.behaviour === 'dead') return
+        if (facts.wanting) host.wanting.add(peer.name)
+        else host.wanting.delete(peer.name)
+        if (facts.holds !== undefined || facts.wanting) this.#heard(host, peer.name, facts)
+        else host.early.delete(peer.name)
+        answered()
+      })
+    })
+  }
+
+  #heard(host: WorldHost, peer: string, facts: PeerFacts): void {
+    if (host.plan === undefined) host.early.set(peer, facts)
+    else this.tell(host, (plan) => plan.peerState(peer, facts, this.now))
+  }
+
+  #heardWanting(host: WorldHost, peer: WorldHost): void {
+    host.wanting.add(peer.name)
+    if (host.plan === undefined && host.early.has(peer.name)) return
+    this.#heard(host, peer.name, { holds: undefined, wanting: true })
+    if (!host.askedAt.has(peer.name)) this.#ask(host, peer, () => {})
+  }
+
+  #announceSoon(host: WorldHost): void {
+    if (host.announceQueued) return
+    host.announceQueued = true
+    this.at(this.now + ANNOUNCE_AFTER_MS + ANNOUNCE_SPREAD_MS * (this.hosts.length - 1), () => {
+      host.announceQueued = false
+      if (host.left || host.behaviour === 'dead') return
+      const gained = host.gained.splice(0)
+      this.#gossip(host, (other) => {
+        if (host.whole) this.#heardWanting(other, host)
+        this.tell(other, (plan) => plan.peerGained(host.name, gained, this.now))
+      })
+    })
+  }
+
+  #gossip(host: WorldHost, receive: (other: WorldHost) => void): void {
+    if (this.options.gossip === false) return
+    for (const other of this.hosts) {
+      if (other === host || other.left) continue
+      this.at(this.now + this.#delay(this.options.gossipDelayMs ?? [50, 300]), () => {
+        const listens = other.joined && other.finishedAt === undefined && other.behaviour !== 'dead'
+        if (listens && !host.left && !other.left) receive(other)
+      })
+    }
+  }
+
+  #delay([from, to]: readonly [number, number]): number {
+    return from + this.random.next() * (to - from)
+  }
+
+  // --- decisions --------------------------------------------------------------------------------------------------------
+
+  #pumpSoon(host: WorldHost): void {
+    if (host.pumpQueued || host.plan === undefined) return
+    host.pumpQueued = true
+    this.at(this.now, () => {
+      host.pumpQueued = false
+      this.#pump(host)
+    })
+  }
+
+  #pump(host: WorldHost): void {
+    const { plan } = host
+    host.wakeAt = undefined
+    if (plan === undefined || host.left || host.behaviour === 'dead' || host.finishedAt !== undefined) return
+    host.nextCalls++
+    const { start, cancel, wakeAt } = plan.next(this.now)
+    if (wakeAt !== undefined && wakeAt <= this.now)
+      throw new Error(`wakeAt ${wakeAt} is not after ${this.now}`)
+    host.wakeAt = wakeAt
+    for (const id of cancel) this.#abort(host, id)
+    for (const assignment of start) {
+      host.started.push({ ...assignment, at: this.now })
+      this.#launch(host, assignment)
+    }
+    this.onDecision(host, start)
+  }
+
+  #launch(to: WorldHost, assignment: Assignment): void {
+    const from = this.hosts.find(({ name }) => name === assignment.source)
+    const one: Movement = { assignment, to, from, leftBytes: CHUNK_BYTES, bytesPerSecond: 0 }
+    this.#movements.push(one)
+    const fails = from === undefined ? this.originFails : this.#refusal(from, assignment.index)
+    if (fails !== undefined)
+      this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => this.#fail(one, fails))
+  }
+
+  #refusal(from: WorldHost, index: number): ErrorCode | undefined {
+    if (from.left) return 'peer-unreachable'
+    if (from.behaviour === 'busy') return 'peer-busy'
+    if (from.behaviour === 'refuses') return 'peer-refused'
+    if (from.behaviour !== 'dead' && !from.held.has(index)) return 'peer-lacks-chunk'
+    const uploads = this.#movements.filter((one) => one.from === from).length
+    return uploads > (from.options.uploadSlots ?? 64) ? 'peer-busy' : undefined
+  }
+
+  #abort(host: WorldHost, id: number): void {
+    const one = this.#movements.find(({ to, assignment }) => to === host && assignment.id === id)
+    if (one === undefined) return
+    this.#movements.splice(this.#movements.indexOf(one), 1)
+    this.#count(one)
+    host.duplicateBytes += CHUNK_BYTES - one.leftBytes
+  }
+
+  #fail(one: Movement, code: ErrorCode): void {
+    if (!this.#movements.includes(one)) return
+    this.#movements.splice(this.#movements.indexOf(one), 1)
+    this.#count(one)
+    this.tell(one.to, (plan) => plan.failed(one.assignment.id, code, this.now))
+  }
+
+  #count(one: Movement): void {
+    const bytes = CHUNK_BYTES - one.leftBytes
+    if (one.from === undefined) one.to.originBytes += bytes
+    else one.from.uploadedBytes += bytes
+  }
+
+  // --- the network --------------------------------------------------------------------------------------------------------
+
+  #nextTime(): number | undefined {
+    this.#share()
+    let next = this.#events[0]?.at ?? Number.POSITIVE_INFINITY
+    for (const { wakeAt } of this.hosts) if (wakeAt !== undefined && wakeAt < next) next = wakeAt
+    for (const { leftBytes, bytesPerSecond } of this.#movements) {
+      if (bytesPerSecond > 0) next = Math.min(next, this.now + (leftBytes / bytesPerSecond) * 1000)
+    }
+    return next === Number.POSITIVE_INFINITY ? undefined : Math.max(next, this.now)
+  }
+
+  /** Every link is shared evenly by what goes over it; a movement has the least of its shares. */
+  #share(): void {
+    const up = new Map<WorldHost | undefined, number>()
+    const down = new Map<WorldHost, number>()
+    const own = new Map<WorldHost, number>()
+    const moving = this.#movements.filter((one) => this.#moves(one))
+    for (const { from, to } of moving) {
+      up.set(from, (up.get(from) ?? 0) + 1)
+      down.set(to, (down.get(to) ?? 0) + 1)
+      if (from === undefined) own.set(to, (own.get(to) ?? 0) + 1)
+    }
+    for (const one of this.#movements) one.bytesPerSecond = 0
+    for (const one of moving) {
+      const { from, to } = one
+      const source = from === undefined ? this.options.originBytesPerSecond : from.options.upBytesPerSecond
+      const shares = [
+        (source ?? 100e6) / (up.get(from) ?? 1),
+        (to.options.downBytesPerSecond ?? 100e6) / (down.get(to) ?? 1),
+      ]
+      if (from === undefined) shares.push((to.options.originBytesPerSecond ?? 100e6) / (own.get(to) ?? 1))
+      one.bytesPerSecond = Math.min(...shares)
+    }
+  }
+
+  #moves({ from, assignment }: Movement): boolean {
+    if (from === undefined) return this.originFails === undefined
+    return (from.behaviour === 'honest' || from.behaviour === 'liar') && from.held.has(assignment.index)
+  }
+
+  #move(until: number): void {
+    const seconds = (until - this.now) / 1000
+    for (const one of this.#movements) {
+      if (one.bytesPerSecond === 0) continue
+      one.leftBytes = Math.max(0, one.leftBytes - one.bytesPerSecond * seconds)
+      one.to.plan?.progress(one.assignment.id, until)
+    }
+  }
+
+  #land(): void {
+    for (const one of this.#movements.filter(({ leftBytes }) => leftBytes < 1)) {
+      if (!this.#movements.includes(one)) continue
+      one.leftBytes = 0
+      if (one.from?.behaviour === 'liar') {
+        one.to.corruptChunks++
+        this.#fail(one, 'chunk-corrupt')
+        continue
+      }
+      this.#movements.splice(this.#movements.indexOf(one), 1)
+      this.#count(one)
+      this.#store(one)
+    }
+  }
+
+  #store({ to, assignment: { id, index, source } }: Movement): void {
+    if (to.held.add(index)) {
+      to.gained.push(index)
+      to.stored.push({ at: this.now, index, source })
+    } else to.duplicateBytes += CHUNK_BYTES
+    for (const other of to.plan?.stored(id, CHUNK_BYTES, this.now) ?? []) this.#abort(to, other)
+    if (to.held.complete) {
+      to.finishedAt = this.now
+      to.wakeAt = undefined
+      this.#gossip(to, (other) => this.#heard(other, to.name, { holds: 'all', wanting: false, claimed: [] }))
+    } else this.#announceSoon(to)
+    this.#pumpSoon(to)
+  }
+
+  #drop(host: WorldHost): void {
+    for (const one of this.#movements.filter(({ to }) => to === host)) {
+      this.#movements.splice(this.#movements.indexOf(one), 1)
+      this.#count(one)
+    }
+  }
+}
