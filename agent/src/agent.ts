@@ -23,7 +23,6 @@ import {
   publicKeyOfPeer,
   verifyStatement,
 } from './net/identity.ts'
-import { MAX_UPLOADS } from './net/chunk-server.ts'
 import { readJoinedPeers } from './net/joined-peers.ts'
 import { createMesh } from './net/mesh-node.ts'
 import { loadMeshSecret } from './net/mesh-secret.ts'
@@ -44,7 +43,7 @@ import { Uploads } from './uploads.ts'
 import { Vouchers } from './vouchers.ts'
 
 /** Memory for chunks that are arriving, over all downloads. */
-const CHUNK_MEMORY_BYTES = 96 * 1024 * 1024
+const CHUNK_MEMORY_BYTES = 64 * 1024 * 1024
 /** Chunks of one blob on their way at once. */
 const TRANSFER_DEPTH = 12
 const HOST_KEY_FILE = 'host.key'
@@ -191,7 +190,8 @@ async function startParts(
       download: (result, seconds) => metrics.download(result, seconds),
     },
     self: identity.peer,
-    originDepth: Math.min(TRANSFER_DEPTH, settings.connections.maxPerHost),
+    // The client keeps a quarter of its connections for metadata.
+    originDepth: Math.max(1, Math.min(TRANSFER_DEPTH, Math.floor(settings.connections.maxPerHost * 0.75))),
     totalDepth: TRANSFER_DEPTH,
     mesh,
     hub,
@@ -225,7 +225,7 @@ async function startParts(
     version: deps.version,
     site: settings.mesh.site,
     rack: settings.mesh.rack,
-    uploadLoad: () => uploads.sending / MAX_UPLOADS,
+    uploadLoad: () => uploads.load,
     onFailure,
   })
 

@@ -14,6 +14,7 @@ import type { Records } from './store/records.ts'
 /** Manifests kept in memory. Records hold the rest. */
 const MAX_IN_MEMORY = 48
 const MAX_INFOS = 256
+const MAX_MARKS = 10_000
 
 export interface ManifestShelfDeps {
   readonly hub: Pick<Hub, 'revision' | 'tree'>
@@ -45,6 +46,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
   const { hub, records, clock } = deps
   const memory = new BoundedMap<string, Manifest>(MAX_IN_MEMORY)
   const infos = new BoundedMap<string, HubRevision>(MAX_INFOS)
+  const peerMarks = new BoundedMap<string, boolean>(MAX_MARKS)
   const questions = createSingleFlight<Manifest>()
   const keyOf = (repo: Repo, commit: Commit) => `${repoKey(repo)}@${commit}`
 
@@ -59,7 +61,17 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
 
   /** A ref named like the commit itself says where its manifest came from, when that was not the Hub. */
   async function isFromPeer(repo: Repo, commit: Commit): Promise<boolean> {
-    return (await records.refs(repo)).get(asRevision(commit))?.from === 'peer'
+    const key = keyOf(repo, commit)
+    const cached = peerMarks.get(key)
+    if (cached !== undefined) return cached
+    const marked = (await records.refs(repo)).get(asRevision(commit))?.from === 'peer'
+    peerMarks.set(key, marked)
+    return marked
+  }
+
+  async function mark(repo: Repo, commit: Commit, from: 'origin' | 'peer'): Promise<void> {
+    await records.putRef(repo, asRevision(commit), { commit, resolvedAt: clock.wallTime(), from })
+    peerMarks.set(keyOf(repo, commit), from === 'peer')
   }
 
   async function askHub(repo: Repo, commit: Commit, token: string | undefined, signal: AbortSignal) {
@@ -81,12 +93,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     }
     await records.putManifest(manifest)
     memory.set(key, manifest)
-    if (await isFromPeer(repo, commit))
-      await records.putRef(repo, asRevision(commit), {
-        commit,
-        resolvedAt: manifest.learnedAt,
-        from: 'origin',
-      })
+    if (await isFromPeer(repo, commit)) await mark(repo, commit, 'origin')
     return manifest
   }
 
@@ -95,7 +102,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     if ((await recorded(repo, commit)) !== undefined) return
     const access = await deps.gate.learnFromPeer(repo, manifest.access)
     const taken = { ...manifest, access }
-    await records.putRef(repo, asRevision(commit), { commit, resolvedAt: clock.wallTime(), from: 'peer' })
+    await mark(repo, commit, 'peer')
     await records.putManifest(taken)
     memory.set(keyOf(repo, commit), taken)
   }
@@ -137,6 +144,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
       const prefix = `${repoKey(repo)}@`
       memory.deleteWhere((key) => key.startsWith(prefix))
       infos.deleteWhere((key) => key.startsWith(prefix))
+      peerMarks.deleteWhere((key) => key.startsWith(prefix))
     },
     stop: () => questions.stop(),
   }

@@ -208,10 +208,13 @@ export class ModelKeeper implements Models, Service {
     const states = newest.files.map((entry) => holding(entry, held))
     return {
       repo: newest.repo,
-      revisions: [...refs].map(([revision, { commit }]): { revision: Revision; commit: typeof commit } => ({
-        revision,
-        commit,
-      })),
+      // A ref named like a commit only marks a manifest that a peer gave.
+      revisions: [...refs]
+        .filter(([revision]) => !isCommit(revision))
+        .map(([revision, { commit }]): { revision: Revision; commit: typeof commit } => ({
+          revision,
+          commit,
+        })),
       files: newest.files.length,
       completeFiles: states.filter(({ complete }) => complete).length,
       sizeBytes: newest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),

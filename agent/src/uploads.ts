@@ -28,6 +28,11 @@ import type { Records } from './store/records.ts'
 import type { Transfer } from './transfer/transfer.ts'
 import type { Vouchers } from './vouchers.ts'
 
+/** Chunks in memory for peers at once: a peer that reads slowly holds one, so this bounds memory, not speed. */
+const MAX_SENDING = 8
+/** Requests beyond that wait so long for their turn, then hear that this host is busy. */
+const TURN_WAIT_MS = 1_000
+const MAX_WAITING = 64
 /** Complete blobs kept open for the next request. */
 const MAX_OPEN = 16
 const OPEN_FOR_MS = 10_000
@@ -56,6 +61,7 @@ interface OpenBlob {
 export class Uploads implements MeshHandlers {
   readonly #deps: UploadsDeps
   readonly #open = new Map<BlobId, OpenBlob>()
+  readonly #waiting: (() => void)[] = []
   #sending = 0
 
   constructor(deps: UploadsDeps) {
@@ -67,20 +73,58 @@ export class Uploads implements MeshHandlers {
     const geometry = geometryOf(request.geometry)
     if (geometry === undefined || index >= geometry.chunkCount) return { status: 'bad' }
     if (!this.#deps.rights.mayHaveBlob(peer, blob, request.grant)) return { status: 'refused' }
-    const reply = await this.#reply(request, geometry, signal)
+    if (!(await this.#turn(signal))) return { status: 'busy' }
+    let reply: ChunkReply | undefined
+    try {
+      reply = await this.#reply(request, geometry, signal)
+    } finally {
+      if (reply?.bytes === undefined) this.#turnOver()
+    }
     const { bytes } = reply
     if (bytes === undefined) return reply
-    this.#sending++
     const release = () => {
-      this.#sending--
+      this.#turnOver()
       this.#deps.bytesSent(bytes.byteLength)
     }
     return { ...reply, release }
   }
 
-  /** Chunks on their way to peers now. */
-  get sending(): number {
-    return this.#sending
+  /** Share of the chunks that may be on their way to peers at once, 0 to 1. */
+  get load(): number {
+    return this.#sending / MAX_SENDING
+  }
+
+  async #turn(signal: AbortSignal): Promise<boolean> {
+    if (this.#sending < MAX_SENDING) {
+      this.#sending++
+      return true
+    }
+    if (this.#waiting.length >= MAX_WAITING) return false
+    using limit = deadline(
+      this.#deps.clock,
+      TURN_WAIT_MS,
+      () => new ShoalError('peer-busy', 'no turn'),
+      signal,
+    )
+    return await new Promise<boolean>((resolve) => {
+      const end = (got: boolean) => {
+        limit.signal.removeEventListener('abort', onAbort)
+        resolve(got)
+      }
+      const mine = () => end(true)
+      const onAbort = () => {
+        this.#waiting.splice(this.#waiting.indexOf(mine), 1)
+        end(false)
+      }
+      this.#waiting.push(mine)
+      limit.signal.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+
+  #turnOver(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#sending--
+    else next()
   }
 
   async have(peer: PeerId, ask: HaveAsk): Promise<HaveAnswer> {

@@ -30,10 +30,14 @@ test('M11: a limit of four inbound streams is one for each connection, not for e
   const [victim, greedy] = await Promise.all([bareNode(), bareNode()])
   t.after(() => Promise.all([victim.stop(), greedy.stop()]))
   const live = new Set<Stream>()
-  await victim.handle(ECHOLESS_PROTOCOL, (stream) => {
-    live.add(stream)
-    stream.addEventListener('close', () => live.delete(stream))
-  }, { maxInboundStreams: 4 })
+  await victim.handle(
+    ECHOLESS_PROTOCOL,
+    (stream) => {
+      live.add(stream)
+      stream.addEventListener('close', () => live.delete(stream))
+    },
+    { maxInboundStreams: 4 },
+  )
   for (let connection = 0; connection < 3; connection++) {
     const forced: Connection = await greedy.dial(victim.getMultiaddrs(), { force: true })
     await Promise.allSettled(Array.from({ length: 6 }, () => forced.newStream(ECHOLESS_PROTOCOL)))
@@ -43,7 +47,11 @@ test('M11: a limit of four inbound streams is one for each connection, not for e
 
 /** So many connected sockets that never say a word, as fast as a stock node takes them from one address. */
 async function openSilent(t: TestContext, address: string): Promise<void> {
-  const port = Number(multiaddr(address).getComponents().find(({ name }) => name === 'tcp')?.value)
+  const port = Number(
+    multiaddr(address)
+      .getComponents()
+      .find(({ name }) => name === 'tcp')?.value,
+  )
   const sockets: Socket[] = []
   t.after(() => {
     for (const socket of sockets) socket.destroy()

@@ -14,25 +14,35 @@ for (const { weight, heard } of [
 ]) {
   test(`M9: of ${SAME_ADDRESS} hosts on one address ${heard ? 'all are heard with colocation weight 0' : 'none is heard on defaults'}`, async (t) => {
     const scoreParams = weight === undefined ? {} : { IPColocationFactorWeight: weight }
-    const hub = await started(t, { scoreParams })
+    const hub = await started(t, { scoreParams, heartbeatInterval: 200 })
     const leaves = await Promise.all(Array.from({ length: SAME_ADDRESS }, () => started(t, { scoreParams })))
     const from = new Set<string>()
     hub.services.pubsub.addEventListener('message', ({ detail }) => {
       if (detail.type === 'signed') from.add(detail.from.toString())
     })
     await Promise.all(leaves.map((leaf) => leaf.dial(hub.getMultiaddrs())))
-    assert.ok(await holds(() => hub.services.pubsub.getSubscribers(TOPIC).length >= 10, 5_000))
-    const [score] = leaves.map((leaf) => hub.services.pubsub.getScore(leaf.peerId.toString()))
-    await Promise.all(leaves.map((leaf) => leaf.services.pubsub.publish(TOPIC, Buffer.from(leaf.peerId.toString()), { allowPublishToZeroTopicPeers: true })))
-    const all = await holds(() => from.size === SAME_ADDRESS, heard ? 5_000 : 1_500)
-    assert.equal(all, heard, `${from.size} were heard, score ${score}`)
-    if (!heard) assert.ok((score ?? 0) < -80, `score ${score}`)
+    const knowsHub = (leaf: GossipNode) => leaf.services.pubsub.getSubscribers(TOPIC).length === 1
+    assert.ok(await holds(() => leaves.every(knowsHub), 5_000))
+    const scores = () => leaves.map((leaf) => scoreOf(hub, leaf))
+    assert.ok(
+      await holds(() => scores().every((score) => (heard ? score === 0 : score < -80)), 3_000),
+      `${scores()}`,
+    )
+    // gossipsub goes on trusting for a second whoever had a good score when it last looked.
+    if (!heard) await new Promise((resolve) => setTimeout(resolve, 1_100))
+    await Promise.all(
+      leaves.map((leaf) => leaf.services.pubsub.publish(TOPIC, Buffer.from(leaf.peerId.toString()))),
+    )
+    assert.equal(await holds(() => from.size === SAME_ADDRESS, heard ? 5_000 : 1_000), heard)
     if (!heard) assert.equal(from.size, 0)
   })
 }
 
 test('M12: a message sent again after seenTTL is delivered again', async (t) => {
-  const [liar, victim] = await Promise.all([started(t, {}), started(t, { seenTTL: 200, heartbeatInterval: 100 })])
+  const [liar, victim] = await Promise.all([
+    started(t, {}),
+    started(t, { seenTTL: 200, heartbeatInterval: 100 }),
+  ])
   let delivered = 0
   victim.services.pubsub.addEventListener('message', () => delivered++)
   await joined(liar, victim)
@@ -69,25 +79,28 @@ const punishing = {
 }
 const defaults = { topics: { [TOPIC]: createTopicScoreParams({}) } }
 
-for (const { id, validator, scoreParams, expected } of [
+for (const { id, validator, scoreParams, inMeshMs, expected } of [
   {
     id: 'M12: a validator that throws costs the sender nothing',
     validator: () => {
       throw new Error('a bug in a validator')
     },
     scoreParams: punishing,
+    inMeshMs: 0,
     expected: (score: number) => score === 0,
   },
   {
     id: 'M12: a validator that rejects costs the sender its score',
     validator: () => TopicValidatorResult.Reject,
     scoreParams: punishing,
+    inMeshMs: 0,
     expected: (score: number) => score <= -80,
   },
   {
     id: 'M22: with the default topic scores rejected messages cost nothing that shows',
     validator: () => TopicValidatorResult.Reject,
     scoreParams: defaults,
+    inMeshMs: 2_200,
     expected: (score: number) => score >= 0,
   },
 ]) {
@@ -100,11 +113,13 @@ for (const { id, validator, scoreParams, expected } of [
       return validator()
     })
     await joined(liar, victim)
-    for (let message = 0; message < 20; message++) await liar.services.pubsub.publish(TOPIC, Buffer.from(`lie ${message}`))
+    await new Promise((resolve) => setTimeout(resolve, inMeshMs))
+    for (let message = 0; message < 20; message++)
+      await liar.services.pubsub.publish(TOPIC, Buffer.from(`lie ${message}`))
     // The score is kept for one heartbeat.
     assert.ok(await holds(() => validated >= 3, 3_000))
     await new Promise((resolve) => setTimeout(resolve, 300))
-    const score = victim.services.pubsub.getScore(liar.peerId.toString())
+    const score = scoreOf(victim, liar)
     assert.ok(expected(score), `score ${score} after ${validated} messages`)
   })
 }
@@ -118,8 +133,20 @@ async function started(t: TestContext, options: Partial<GossipsubOpts>): Promise
 
 async function joined(one: GossipNode, other: GossipNode): Promise<void> {
   await one.dial(other.getMultiaddrs())
-  const meshed = (node: GossipNode) => node.services.pubsub.getMeshPeers(TOPIC).length > 0
+  const meshed = (node: GossipNode) => inside(node, 'getMeshPeers', TOPIC).length > 0
   assert.ok(await holds(() => meshed(one) && meshed(other), 5_000))
+}
+
+function scoreOf(node: GossipNode, other: GossipNode): number {
+  return inside(node, 'getScore', other.peerId.toString())
+}
+
+/** Calls what gossipsub has and does not show in its type. */
+function inside(node: GossipNode, method: 'getScore', peer: string): number
+function inside(node: GossipNode, method: 'getMeshPeers', topic: string): readonly string[]
+function inside(node: GossipNode, method: string, argument: string): unknown {
+  const { pubsub } = node.services
+  return Reflect.apply(Reflect.get(pubsub, method), pubsub, [argument])
 }
 
 function outbound(from: GossipNode, to: GossipNode): { push: (bytes: Uint8Array) => void } {

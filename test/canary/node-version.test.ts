@@ -8,7 +8,8 @@ import { test } from 'node:test'
 
 const root = resolve(import.meta.dirname, '..', '..')
 const old = oldNode()
-const skip = old === undefined && 'SKIPPED: no Node.js older than 22.18 is installed here, so M1 is not checked'
+const skip =
+  old === undefined && 'SKIPPED: no Node.js older than 22.18 is installed here, so M1 is not checked'
 
 test('shoal refuses a Node.js that is too old with a sentence that says what to do', { skip }, (t) => {
   if (old === undefined) return
@@ -22,7 +23,9 @@ test('shoal refuses a Node.js that is too old with a sentence that says what to 
 
 test('libp2p on Node.js 20 still fails at the first dial', { skip }, (t) => {
   if (old === undefined) return
-  const major = Number(spawnSync(old, ['-p', 'process.versions.node'], { encoding: 'utf8' }).stdout.split('.')[0])
+  const major = Number(
+    spawnSync(old, ['-p', 'process.versions.node'], { encoding: 'utf8' }).stdout.split('.')[0],
+  )
   if (major !== 20) return t.skip(`SKIPPED: the old Node.js here is ${major}, not 20`)
   const program = `
     import { createLibp2p } from 'libp2p'

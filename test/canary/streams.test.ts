@@ -6,9 +6,9 @@ import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { byteStream } from '@libp2p/utils'
 import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
 import { guardedYamux } from '@shoal/agent/net/guarded-yamux.ts'
 import { systemClock } from '@shoal/protocol/time.ts'
-import { multiaddr } from '@multiformats/multiaddr'
 import { bareNode, ECHOLESS_PROTOCOL, holds, MIB, type StreamPair, streamPair } from './bare-nodes.ts'
 
 if (process.env.CANARY_SENDER !== undefined) await sendForEver()
@@ -42,7 +42,10 @@ function declareTests(): void {
       reason = error?.name ?? 'none'
     })
     const bytes = byteStream(receiver)
-    await Promise.all([bytes.read({ bytes: 1 }), byteStream(sender).write(new Uint8Array(6 * MIB), soon())]).catch(() => {})
+    await Promise.all([
+      bytes.read({ bytes: 1 }),
+      byteStream(sender).write(new Uint8Array(6 * MIB), soon()),
+    ]).catch(() => {})
     assert.ok(await holds(() => reason !== '', 5_000))
     assert.equal(reason, 'StreamBufferError')
   })
@@ -58,7 +61,8 @@ function declareTests(): void {
     let sent = 0
     const piece = new Uint8Array(512 * 1024)
     await assert.rejects(async () => {
-      for (; sent < 64 * MIB; sent += piece.byteLength) await bytes.write(piece, { signal: AbortSignal.timeout(1_500) })
+      for (; sent < 64 * MIB; sent += piece.byteLength)
+        await bytes.write(piece, { signal: AbortSignal.timeout(1_500) })
     })
     assert.equal(receiver.status, 'open')
     assert.ok(sent < 8 * MIB + 16 * MIB, `${sent / MIB} MiB were taken`)
@@ -74,7 +78,10 @@ function declareTests(): void {
     { where: 'in a microtask', reset: false },
   ]) {
     test(`M4: pause() ${where} ${reset ? 'does not stop the sender: the stream is reset' : 'stops the sender'}`, async (t) => {
-      const { sender, receiver } = await pair(t, yamux({ streamOptions: { maxStreamWindowSize: MIB } }))
+      const { sender, receiver } = await pair(
+        t,
+        yamux({ streamOptions: { maxStreamWindowSize: MIB / 4, maxReadBufferLength: MIB } }),
+      )
       let reason = ''
       receiver.addEventListener('close', ({ error }) => {
         reason = error?.name ?? 'none'
@@ -85,11 +92,11 @@ function declareTests(): void {
         }
         if (reset) pause()
         else queueMicrotask(pause)
-        setTimeout(() => receiver.status === 'open' && receiver.resume(), 150)
+        setTimeout(() => receiver.status === 'open' && receiver.resume(), 400)
       })
       const bytes = byteStream(sender)
       const piece = new Uint8Array(256 * 1024)
-      const signal = AbortSignal.timeout(1_500)
+      const signal = AbortSignal.timeout(2_000)
       let sent = 0
       try {
         for (; sent < 48 * MIB; sent += piece.byteLength) await bytes.write(piece, { signal })

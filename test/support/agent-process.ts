@@ -199,7 +199,7 @@ async function readyOf(path: string, exited: Promise<number | null>, output: () 
 function collect(child: ChildProcess): () => string {
   let text = ''
   const add = (piece: Buffer) => {
-    text = (text + piece.toString()).slice(-64 * 1024)
+    text = (text + piece.toString()).slice(-1024 * 1024)
   }
   child.stdout?.on('data', add)
   child.stderr?.on('data', add)

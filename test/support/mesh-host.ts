@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { newIdentity } from '@shoal/agent/net/identity.ts'
+import { type HostIdentity, newIdentity } from '@shoal/agent/net/identity.ts'
 import type { MeshHandlers } from '@shoal/agent/net/mesh.ts'
 import { createMesh, type MeshNode, type MeshOptions } from '@shoal/agent/net/mesh-node.ts'
 import { MeshSecret } from '@shoal/agent/net/mesh-secret.ts'
@@ -20,7 +20,11 @@ export const noHandlers: MeshHandlers = {
 
 export interface TestHosts extends AsyncDisposable {
   /** Starts a node. Options not given are those of a quiet host on 127.0.0.1. */
-  start(options?: Partial<MeshOptions>, handlers?: Partial<MeshHandlers>): Promise<MeshNode>
+  start(
+    options?: Partial<MeshOptions>,
+    handlers?: Partial<MeshHandlers>,
+    identity?: HostIdentity,
+  ): Promise<MeshNode>
   /** What unsupervised work failed with. Empty in a healthy test. */
   readonly failures: readonly unknown[]
 }
@@ -31,7 +35,7 @@ export function testHosts(): TestHosts {
   const failures: unknown[] = []
   return {
     failures,
-    async start(options = {}, handlers = {}) {
+    async start(options = {}, handlers = {}, identity = newIdentity()) {
       const storagePath = options.storagePath ?? (await mkdtemp(join(tmpdir(), 'shoal-mesh-')))
       if (options.storagePath === undefined) directories.push(storagePath)
       const node = createMesh(
@@ -44,7 +48,7 @@ export function testHosts(): TestHosts {
           storagePath,
         },
         {
-          identity: newIdentity(),
+          identity,
           handlers: { ...noHandlers, ...handlers },
           clock: systemClock,
           random: seededRandom(nodes.length + 1),

@@ -3,10 +3,11 @@
 // ask on joining, a short grace, announcements in batches, asking again.
 import { type Assignment, DownloadPlan, type PlanSettings } from '@shoal/agent/plan/download-plan.ts'
 import type { PeerFacts } from '@shoal/agent/plan/peer-table.ts'
-import { SourceScores } from '@shoal/agent/plan/source-score.ts'
-import { ChunkMap } from '@shoal/protocol/chunks.ts'
+import type { SourceScores } from '@shoal/agent/plan/source-score.ts'
 import type { ErrorCode } from '@shoal/protocol/errors.ts'
 import { type Random, seededRandom } from '@shoal/protocol/time.ts'
+import { type Behaviour, type HostOptions, WorldHost } from './plan-host.ts'
+import { type Movement, PlanNetwork } from './plan-network.ts'
 
 export const CHUNK_BYTES = 4 * 1024 * 1024
 const GRACE_MS = 250
@@ -28,82 +29,23 @@ export interface WorldOptions {
   readonly makePlan?: (settings: PlanSettings, scores: SourceScores) => DownloadPlan
 }
 
-export interface HostOptions {
-  readonly startAt?: number
-  readonly whole?: boolean
-  readonly held?: ChunkMap
-  readonly originDepth?: number
-  readonly totalDepth?: number
-  readonly uploadSlots?: number
-  readonly upBytesPerSecond?: number
-  readonly downBytesPerSecond?: number
-  /** This host's own share of the way to the origin. */
-  readonly originBytesPerSecond?: number
-}
-
-/** What a host does wrong to those that ask it. `dead`: silent in everything, but nobody was told. */
-export type Behaviour = 'honest' | 'dead' | 'stuck' | 'liar' | 'false-map' | 'busy' | 'refuses'
-
-interface Movement {
-  readonly assignment: Assignment
-  readonly to: WorldHost
-  /** undefined: the origin. */
-  readonly from: WorldHost | undefined
-  leftBytes: number
-  bytesPerSecond: number
-}
-
-export class WorldHost {
-  readonly name: string
-  readonly options: HostOptions
-  readonly scores = new SourceScores()
-  readonly held: ChunkMap
-  readonly early = new Map<string, PeerFacts>()
-  readonly gained: number[] = []
-  readonly askedAt = new Map<string, number>()
-  readonly wanting = new Set<string>()
-  /** Every assignment, and when it was made. */
-  readonly started: (Assignment & { readonly at: number })[] = []
-  readonly stored: { readonly at: number; readonly index: number; readonly source: string }[] = []
-  plan: DownloadPlan | undefined
-  behaviour: Behaviour = 'honest'
-  whole: boolean
-  joined = false
-  left = false
-  finishedAt: number | undefined
-  wakeAt: number | undefined
-  pumpQueued = false
-  announceQueued = false
-  originBytes = 0
-  uploadedBytes = 0
-  duplicateBytes = 0
-  corruptChunks = 0
-  nextCalls = 0
-
-  constructor(name: string, options: HostOptions, chunks: number) {
-    this.name = name
-    this.options = options
-    this.held = options.held?.clone() ?? new ChunkMap(chunks)
-    this.whole = options.whole ?? true
-  }
-}
-
 export class PlanWorld {
   readonly hosts: WorldHost[] = []
   readonly random: Random
   readonly options: WorldOptions
   now = 0
-  /** What the origin answers instead of bytes. */
-  originFails: ErrorCode | undefined
   /** Told after every decision. */
   onDecision: (host: WorldHost, start: readonly Assignment[]) => void = () => {}
   #events: { readonly at: number; readonly order: number; readonly run: () => void }[] = []
   #order = 0
-  #movements: Movement[] = []
+  readonly #network: PlanNetwork
+  #originFails: ErrorCode | undefined
+  readonly #byName = new Map<string, WorldHost>()
 
   constructor(options: WorldOptions) {
     this.options = options
     this.random = seededRandom(options.seed)
+    this.#network = new PlanNetwork(options.originBytesPerSecond)
   }
 
   get originBytes(): number {
@@ -118,6 +60,7 @@ export class PlanWorld {
   addHost(options: HostOptions = {}): WorldHost {
     const host = new WorldHost(`host-${this.hosts.length}`, options, this.options.chunks)
     this.hosts.push(host)
+    this.#byName.set(host.name, host)
     // A host that has all needs no plan: it only serves.
     if (host.held.complete) host.finishedAt = 0
     else this.at(options.startAt ?? 0, () => this.#join(host))
@@ -137,6 +80,19 @@ export class PlanWorld {
     this.#events.splice(low, 0, event)
   }
 
+  /** From now on the origin answers this instead of bytes; undefined: bytes again. */
+  failOrigin(code: ErrorCode | undefined): void {
+    this.#originFails = code
+    this.#network.stopOrigin(code !== undefined)
+    if (code !== undefined)
+      for (const one of this.#network.find(({ from }) => from === undefined)) this.#fail(one, code)
+  }
+
+  behave(host: WorldHost, behaviour: Behaviour): void {
+    host.behaviour = behaviour
+    this.#network.disturbed()
+  }
+
   /** Runs until `done` or until `limitMs`; false when time ran out or nothing will ever happen again. */
   run(limitMs: number, done: () => boolean = () => this.allDone()): boolean {
     while (!done()) {
@@ -150,6 +106,13 @@ export class PlanWorld {
         if ((host.wakeAt ?? Number.POSITIVE_INFINITY) <= this.now) this.#pump(host)
     }
     return true
+  }
+
+  /** Requests of a host for one chunk that are under way. */
+  inFlight(host: WorldHost, index: number): readonly Assignment[] {
+    return this.#network
+      .find(({ to, assignment }) => to === host && assignment.index === index)
+      .map(({ assignment }) => assignment)
   }
 
   /** Every host that can finish has: those that left, are dead or read only a part are not waited for. */
@@ -173,15 +136,15 @@ export class PlanWorld {
       other.wanting.delete(host.name)
       other.early.delete(host.name)
       this.tell(other, (plan) => plan.removePeer(host.name))
-      for (const one of this.#movements.filter(({ to, from }) => to === other && from === host))
+      for (const one of this.#network.find(({ to, from }) => to === other && from === host))
         this.#fail(one, 'peer-unreachable')
     }
   }
 
   /** The host stops in the middle of everything, and nobody is told. */
   die(host: WorldHost): void {
-    host.behaviour = 'dead'
     host.wakeAt = undefined
+    this.behave(host, 'dead')
     this.#drop(host)
   }
 
@@ -221,7 +184,7 @@ export class PlanWorld {
         .filter(({ at }) => at + ASK_AGAIN_MS <= this.now)
         .toSorted((a, b) => a.at - b.at)
       for (const { name } of due.slice(0, ASKED_AGAIN_AT_ONCE)) {
-        const peer = this.hosts.find((one) => one.name === name)
+        const peer = this.#byName.get(name)
         if (peer !== undefined) this.#ask(host, peer, () => {})
       }
       this.#askAgain(host)
@@ -321,10 +284,10 @@ export class PlanWorld {
   }
 
   #launch(to: WorldHost, assignment: Assignment): void {
-    const from = this.hosts.find(({ name }) => name === assignment.source)
+    const from = this.#byName.get(assignment.source)
     const one: Movement = { assignment, to, from, leftBytes: CHUNK_BYTES, bytesPerSecond: 0 }
-    this.#movements.push(one)
-    const fails = from === undefined ? this.originFails : this.#refusal(from, assignment.index)
+    this.#network.add(one)
+    const fails = from === undefined ? this.#originFails : this.#refusal(from, assignment.index)
     if (fails !== undefined)
       this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => this.#fail(one, fails))
   }
@@ -334,93 +297,49 @@ export class PlanWorld {
     if (from.behaviour === 'busy') return 'peer-busy'
     if (from.behaviour === 'refuses') return 'peer-refused'
     if (from.behaviour !== 'dead' && !from.held.has(index)) return 'peer-lacks-chunk'
-    const uploads = this.#movements.filter((one) => one.from === from).length
+    const uploads = this.#network.find((one) => one.from === from).length
     return uploads > (from.options.uploadSlots ?? 64) ? 'peer-busy' : undefined
   }
 
   #abort(host: WorldHost, id: number): void {
-    const one = this.#movements.find(({ to, assignment }) => to === host && assignment.id === id)
-    if (one === undefined) return
-    this.#movements.splice(this.#movements.indexOf(one), 1)
-    this.#count(one)
+    const [one] = this.#network.find(({ to, assignment }) => to === host && assignment.id === id)
+    if (one === undefined || !this.#remove(one)) return
     host.duplicateBytes += CHUNK_BYTES - one.leftBytes
   }
 
   #fail(one: Movement, code: ErrorCode): void {
-    if (!this.#movements.includes(one)) return
-    this.#movements.splice(this.#movements.indexOf(one), 1)
-    this.#count(one)
+    if (!this.#remove(one)) return
     this.tell(one.to, (plan) => plan.failed(one.assignment.id, code, this.now))
   }
 
-  #count(one: Movement): void {
+  /** Ends a movement and counts what it has moved. False if it was over already. */
+  #remove(one: Movement): boolean {
+    if (!this.#network.remove(one)) return false
     const bytes = CHUNK_BYTES - one.leftBytes
     if (one.from === undefined) one.to.originBytes += bytes
     else one.from.uploadedBytes += bytes
+    return true
   }
 
-  // --- the network --------------------------------------------------------------------------------------------------------
+  // --- what arrives -----------------------------------------------------------------------------------------------------
 
   #nextTime(): number | undefined {
-    this.#share()
-    let next = this.#events[0]?.at ?? Number.POSITIVE_INFINITY
+    let next = Math.min(this.#events[0]?.at ?? Number.POSITIVE_INFINITY, this.#network.nextArrival(this.now))
     for (const { wakeAt } of this.hosts) if (wakeAt !== undefined && wakeAt < next) next = wakeAt
-    for (const { leftBytes, bytesPerSecond } of this.#movements) {
-      if (bytesPerSecond > 0) next = Math.min(next, this.now + (leftBytes / bytesPerSecond) * 1000)
-    }
     return next === Number.POSITIVE_INFINITY ? undefined : Math.max(next, this.now)
   }
 
-  /** Every link is shared evenly by what goes over it; a movement has the least of its shares. */
-  #share(): void {
-    const up = new Map<WorldHost | undefined, number>()
-    const down = new Map<WorldHost, number>()
-    const own = new Map<WorldHost, number>()
-    const moving = this.#movements.filter((one) => this.#moves(one))
-    for (const { from, to } of moving) {
-      up.set(from, (up.get(from) ?? 0) + 1)
-      down.set(to, (down.get(to) ?? 0) + 1)
-      if (from === undefined) own.set(to, (own.get(to) ?? 0) + 1)
-    }
-    for (const one of this.#movements) one.bytesPerSecond = 0
-    for (const one of moving) {
-      const { from, to } = one
-      const source = from === undefined ? this.options.originBytesPerSecond : from.options.upBytesPerSecond
-      const shares = [
-        (source ?? 100e6) / (up.get(from) ?? 1),
-        (to.options.downBytesPerSecond ?? 100e6) / (down.get(to) ?? 1),
-      ]
-      if (from === undefined) shares.push((to.options.originBytesPerSecond ?? 100e6) / (own.get(to) ?? 1))
-      one.bytesPerSecond = Math.min(...shares)
-    }
-  }
-
-  #moves({ from, assignment }: Movement): boolean {
-    if (from === undefined) return this.originFails === undefined
-    return (from.behaviour === 'honest' || from.behaviour === 'liar') && from.held.has(assignment.index)
-  }
-
   #move(until: number): void {
-    const seconds = (until - this.now) / 1000
-    for (const one of this.#movements) {
-      if (one.bytesPerSecond === 0) continue
-      one.leftBytes = Math.max(0, one.leftBytes - one.bytesPerSecond * seconds)
-      one.to.plan?.progress(one.assignment.id, until)
-    }
+    this.#network.pass(until - this.now, ({ to, assignment }) => to.plan?.progress(assignment.id, until))
   }
 
   #land(): void {
-    for (const one of this.#movements.filter(({ leftBytes }) => leftBytes < 1)) {
-      if (!this.#movements.includes(one)) continue
+    for (const one of this.#network.find(({ leftBytes }) => leftBytes < 1)) {
       one.leftBytes = 0
       if (one.from?.behaviour === 'liar') {
         one.to.corruptChunks++
         this.#fail(one, 'chunk-corrupt')
-        continue
-      }
-      this.#movements.splice(this.#movements.indexOf(one), 1)
-      this.#count(one)
-      this.#store(one)
+      } else if (this.#remove(one)) this.#store(one)
     }
   }
 
@@ -439,9 +358,6 @@ export class PlanWorld {
   }
 
   #drop(host: WorldHost): void {
-    for (const one of this.#movements.filter(({ to }) => to === host)) {
-      this.#movements.splice(this.#movements.indexOf(one), 1)
-      this.#count(one)
-    }
+    for (const one of this.#network.find(({ to }) => to === host)) this.#remove(one)
   }
 }

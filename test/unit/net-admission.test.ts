@@ -1,7 +1,7 @@
 // The proof that admits a host: it fits one secret, one pair of hosts, one direction and one moment only.
 import assert from 'node:assert/strict'
-import { inspect } from 'node:util'
 import { test } from 'node:test'
+import { inspect } from 'node:util'
 import {
   type AdmissionContext,
   admissionProof,
@@ -56,8 +56,7 @@ test('a proof fits no other facts', () => {
 test('a change of any single part makes another proof', () => {
   fc.assert(
     fc.property(anyCase, fc.nat({ max: 31 }), fc.nat({ max: 7 }), (facts, byte, bit) => {
-      const flip = (bytes: Uint8Array) =>
-        bytes.map((value, at) => (at === byte ? value ^ (1 << bit) : value))
+      const flip = (bytes: Uint8Array) => bytes.map((value, at) => (at === byte ? value ^ (1 << bit) : value))
       const { context } = facts
       const changed: Case[] = [
         { ...facts, secret: flip(facts.secret) },
@@ -88,21 +87,35 @@ test('a proof that is too short, too long or empty does not match and does not t
   const facts: Case = {
     secret: new Uint8Array(32),
     role: 'initiator',
-    context: { initiator: 'a', responder: 'b', initiatorNonce: new Uint8Array(32), responderNonce: new Uint8Array(32) },
+    context: {
+      initiator: 'a',
+      responder: 'b',
+      initiatorNonce: new Uint8Array(32),
+      responderNonce: new Uint8Array(32),
+    },
   }
   const proof = proofOf(facts)
-  for (const length of [0, 1, MAC_BYTES - 1]) assert.equal(proofMatches(proof, proof.subarray(0, length)), false)
+  for (const length of [0, 1, MAC_BYTES - 1])
+    assert.equal(proofMatches(proof, proof.subarray(0, length)), false)
   assert.equal(proofMatches(proof, Buffer.concat([proof, proof])), false)
 })
 
 test('a secret shows itself in no text but its own', () => {
   const secret = MeshSecret.generate()
-  const texts = [`${secret}`, String(secret), JSON.stringify({ secret }), inspect({ secret }, { showHidden: true, depth: 9 })]
+  const texts = [
+    `${secret}`,
+    String(secret),
+    JSON.stringify({ secret }),
+    inspect({ secret }, { showHidden: true, depth: 9 }),
+  ]
   for (const text of texts) {
     assert.ok(!text.includes(secret.text()), text)
     assert.match(text, /\[mesh secret\]/)
   }
   assert.equal(MeshSecret.parse(` ${secret.text().toUpperCase()}\n`).text(), secret.text())
   for (const wrong of ['', 'a'.repeat(63), 'a'.repeat(65), 'g'.repeat(64)])
-    assert.throws(() => MeshSecret.parse(wrong), (error: Error) => wrong === '' || !error.message.includes(wrong))
+    assert.throws(
+      () => MeshSecret.parse(wrong),
+      (error: Error) => wrong === '' || !error.message.includes(wrong),
+    )
 })

@@ -56,11 +56,25 @@ const malformed: readonly (readonly [string, Uint8Array])[] = [
   ['sequence 2^53', have({ sequence: 2 ** 53 })],
   ['negative time', have({ at: -1 })],
   ['a list as blobs of a list', have({ blobs: [[]] as never })],
-  ['hash of 63 digits', have({ blobs: [{ blob: `sha256:${'a'.repeat(63)}` as never, geometry: '', state: 'gone', gained: [] }] })],
-  ['hash of 65 digits', have({ blobs: [{ blob: `sha256:${'a'.repeat(65)}` as never, geometry: '', state: 'gone', gained: [] }] })],
-  ['65 blobs', have({ blobs: Array.from({ length: 65 }, () => ({ blob, geometry: '', state: 'gone' as const, gained: [] })) })],
+  [
+    'hash of 63 digits',
+    have({ blobs: [{ blob: `sha256:${'a'.repeat(63)}` as never, geometry: '', state: 'gone', gained: [] }] }),
+  ],
+  [
+    'hash of 65 digits',
+    have({ blobs: [{ blob: `sha256:${'a'.repeat(65)}` as never, geometry: '', state: 'gone', gained: [] }] }),
+  ],
+  [
+    '65 blobs',
+    have({
+      blobs: Array.from({ length: 65 }, () => ({ blob, geometry: '', state: 'gone' as const, gained: [] })),
+    }),
+  ],
   ['a run of no chunks', have({ blobs: [{ blob, geometry: '', state: 'wanting', gained: [[0, 0]] }] })],
-  ['an index beyond all blobs', have({ blobs: [{ blob, geometry: '', state: 'wanting', gained: [[2 ** 32, 1]] }] })],
+  [
+    'an index beyond all blobs',
+    have({ blobs: [{ blob, geometry: '', state: 'wanting', gained: [[2 ** 32, 1]] }] }),
+  ],
   ['a lifetime of 0', have({ expires: WALL })],
   ['a negative lifetime', have({ expires: WALL - 1 })],
   ['a lifetime of ten years', have({ expires: WALL + 10 * 365 * 86_400_000 })],
@@ -99,7 +113,11 @@ test('an unknown topic is ignored without a penalty', () => {
 test('hosts whose clocks differ by up to the tolerance hear each other, by sequence and not by time', () => {
   for (const skew of [-CLOCK_TOLERANCE_MS, -600_000, 600_000, CLOCK_TOLERANCE_MS]) {
     const check = new GossipCheck()
-    assert.equal(verdictOf(check, have({ at: WALL + skew, expires: WALL + skew + 1_000 })), 'accept', `${skew}`)
+    assert.equal(
+      verdictOf(check, have({ at: WALL + skew, expires: WALL + skew + 1_000 })),
+      'accept',
+      `${skew}`,
+    )
     // Newer by sequence, stamped earlier: the author's clock was set back.
     const later = have({ sequence: 2, at: WALL + skew / 2, expires: WALL + skew / 2 + 1_000 })
     assert.equal(verdictOf(check, later), 'accept', `${skew}`)
@@ -109,7 +127,11 @@ test('hosts whose clocks differ by up to the tolerance hear each other, by seque
 test('a stamp too far from our clock is not believed, and nobody is blamed: it may be our clock', () => {
   for (const skew of [-CLOCK_TOLERANCE_MS - 1, CLOCK_TOLERANCE_MS + 1, 365 * 86_400_000]) {
     const check = new GossipCheck()
-    assert.equal(verdictOf(check, have({ at: WALL + skew, expires: WALL + skew + 1_000 })), 'ignore', `${skew}`)
+    assert.equal(
+      verdictOf(check, have({ at: WALL + skew, expires: WALL + skew + 1_000 })),
+      'ignore',
+      `${skew}`,
+    )
     assert.equal(check.size, 0)
   }
 })

@@ -56,7 +56,14 @@ test('every lost, doubled or swapped character is noticed', () => {
   for (let at = 0; at < token.length; at++) {
     const lost = token.slice(0, at) + token.slice(at + 1)
     const doubled = token.slice(0, at) + token.slice(at, at + 1) + token.slice(at)
-    const swapped = token.slice(0, at) + token.slice(at, at + 2).split('').toReversed().join('') + token.slice(at + 2)
+    const swapped =
+      token.slice(0, at) +
+      token
+        .slice(at, at + 2)
+        .split('')
+        .toReversed()
+        .join('') +
+      token.slice(at + 2)
     for (const damaged of [lost, doubled, swapped]) {
       if (damaged === token) continue
       assert.throws(() => decodeInvite(damaged, NOW), { code: 'bad-request' }, `at ${at}: ${damaged}`)
@@ -71,7 +78,8 @@ test('a refusal never quotes the token or the secret in it', () => {
   for (const text of wrong) {
     assert.throws(
       () => decodeInvite(text, NOW),
-      (error: Error) => !error.message.includes(token.slice(10, 30)) && !error.message.includes(secret.text()),
+      (error: Error) =>
+        !error.message.includes(token.slice(10, 30)) && !error.message.includes(secret.text()),
     )
   }
 })

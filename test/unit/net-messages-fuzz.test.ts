@@ -2,6 +2,7 @@
 // never with another error, and soon.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { peersQuestion } from '@shoal/agent/net/questions.ts'
 import { hasCode } from '@shoal/protocol/errors.ts'
 import { parseBlobId } from '@shoal/protocol/ids.ts'
 import {
@@ -17,7 +18,6 @@ import {
   manifestAnswerSchema,
   manifestAskSchema,
 } from '@shoal/protocol/messages.ts'
-import { peersQuestion } from '@shoal/agent/net/questions.ts'
 import { type Random, seededRandom, systemClock } from '@shoal/protocol/time.ts'
 import type { z } from 'zod'
 
@@ -83,7 +83,22 @@ const frames: Record<string, Frame> = {
   'gossip have': {
     schema: gossipHaveSchema,
     limit: LIMITS.gossip,
-    messages: [{ ...envelope, blobs: [{ blob, geometry, state: 'wanting', gained: [[0, 3], [9, 1]] }] }],
+    messages: [
+      {
+        ...envelope,
+        blobs: [
+          {
+            blob,
+            geometry,
+            state: 'wanting',
+            gained: [
+              [0, 3],
+              [9, 1],
+            ],
+          },
+        ],
+      },
+    ],
   },
   'gossip health': {
     schema: gossipHealthSchema,
@@ -138,7 +153,10 @@ for (const [name, { schema, limit, messages }] of Object.entries(frames)) {
         decodeMessage(schema, frame, limit)
       } catch (error) {
         refused++
-        assert.ok(hasCode(error, 'bad-message'), `seed ${seed} round ${round}: ${String(error)} of ${hexOf(frame)}`)
+        assert.ok(
+          hasCode(error, 'bad-message'),
+          `seed ${seed} round ${round}: ${String(error)} of ${hexOf(frame)}`,
+        )
       }
       slowest = Math.max(slowest, systemClock.now() - from)
     }
@@ -149,7 +167,24 @@ for (const [name, { schema, limit, messages }] of Object.entries(frames)) {
 }
 
 /** Headers that promise far more than there is: a decoder that believes them takes the memory first. */
-const GREEDY = ['9affffffff', '9bffffffffffffffff', 'baffffffff', 'bb001fffffffffffff', '5affffffff', '5bffffffffffffffff', '7affffffff', '7b7fffffffffffffff', 'c249010000000000000000', 'fb7ff8000000000000', 'f97e00', 'f7', '9f', 'bf', 'd9d9f7', '1bffffffffffffffff']
+const GREEDY = [
+  '9affffffff',
+  '9bffffffffffffffff',
+  'baffffffff',
+  'bb001fffffffffffff',
+  '5affffffff',
+  '5bffffffffffffffff',
+  '7affffffff',
+  '7b7fffffffffffffff',
+  'c249010000000000000000',
+  'fb7ff8000000000000',
+  'f97e00',
+  'f7',
+  '9f',
+  'bf',
+  'd9d9f7',
+  '1bffffffffffffffff',
+]
 
 function damaged(frame: Uint8Array, random: Random): Uint8Array {
   const below = (limit: number) => Math.floor(random.next() * limit)
@@ -171,7 +206,11 @@ function damaged(frame: Uint8Array, random: Random): Uint8Array {
         bytesNow = Uint8Array.from([...bytesNow.subarray(0, at), ...greedy, ...bytesNow.subarray(at)])
         break
       case 4:
-        bytesNow = Uint8Array.from([...bytesNow.subarray(0, at), ...greedy, ...bytesNow.subarray(at + greedy.byteLength)])
+        bytesNow = Uint8Array.from([
+          ...bytesNow.subarray(0, at),
+          ...greedy,
+          ...bytesNow.subarray(at + greedy.byteLength),
+        ])
         break
       case 5:
         bytesNow = Uint8Array.from([...bytesNow.subarray(0, at), ...bytesNow.subarray(at + 1 + below(8))])

@@ -27,7 +27,10 @@ test('a host is due at once, then after growing pauses of at most a minute', () 
   let now = 0
   const pauses: number[] = []
   for (let failure = 0; failure < 12; failure++) {
-    assert.deepEqual(book.due(now, nobody).map(({ key }) => key), [alice])
+    assert.deepEqual(
+      book.due(now, nobody).map(({ key }) => key),
+      [alice],
+    )
     book.failed(alice, now)
     assert.deepEqual(book.due(now, nobody), [])
     const next = book.nextDueAt(nobody, new Set())
@@ -46,7 +49,10 @@ test('a host others told of is forgotten after eight failures, one of the operat
     book.failed(alice, 0)
     book.failed(bob, 0)
   }
-  assert.deepEqual(book.known().map(({ peer }) => peer), [alice])
+  assert.deepEqual(
+    book.known().map(({ peer }) => peer),
+    [alice],
+  )
 })
 
 test('connected and banned hosts are not due', () => {
@@ -54,8 +60,14 @@ test('connected and banned hosts are not due', () => {
   book.learn(alice, [at('10.0.0.1')], 'told', 0)
   book.learn(bob, [at('10.0.0.2')], 'told', 0)
   const settled = (peer: PeerId) => peer === alice
-  assert.deepEqual(book.due(0, settled).map(({ key }) => key), [bob])
-  assert.equal(book.nextDueAt(() => true, new Set()), undefined)
+  assert.deepEqual(
+    book.due(0, settled).map(({ key }) => key),
+    [bob],
+  )
+  assert.equal(
+    book.nextDueAt(() => true, new Set()),
+    undefined,
+  )
 })
 
 test('a lost host is dialled again within two seconds, both ends at times of their own', () => {
@@ -75,7 +87,8 @@ test('a lost host is dialled again within two seconds, both ends at times of the
 test('the operator’s address of a host stays first, whatever others say', () => {
   const book = new PeerBook(seededRandom(1))
   book.learn(alice, [at('203.0.113.9')], 'static', 0)
-  for (let round = 0; round < 10; round++) book.learn(alice, [at(`10.0.0.${round}`), at(`10.0.1.${round}`)], 'told', 0)
+  for (let round = 0; round < 10; round++)
+    book.learn(alice, [at(`10.0.0.${round}`), at(`10.0.1.${round}`)], 'told', 0)
   const addresses = book.addressesOf(alice)
   assert.equal(addresses[0], at('203.0.113.9'))
   assert.deepEqual(addresses.slice(1, 3), [at('10.0.0.9'), at('10.0.1.9')])
@@ -90,7 +103,10 @@ test('a host that moved is dialled at its new address at once', () => {
   assert.equal(book.learn(alice, [at('10.0.0.1')], 'told', 10), false)
   assert.deepEqual(book.due(10, nobody), [])
   assert.equal(book.learn(alice, [at('10.0.0.2')], 'told', 10), true)
-  assert.deepEqual(book.due(10, nobody).map(({ key }) => key), [alice])
+  assert.deepEqual(
+    book.due(10, nobody).map(({ key }) => key),
+    [alice],
+  )
 })
 
 test('an address whose host is known waits until dialling the host fails, and then finds its successor', () => {
@@ -98,17 +114,27 @@ test('an address whose host is known waits until dialling the host fails, and th
   book.learnAddress(at('10.0.0.1'), 0)
   book.succeeded(at('10.0.0.1'), alice)
   book.learn(alice, [at('10.0.0.1')], 'told', 0)
-  assert.deepEqual(book.due(0, nobody).map(({ key }) => key), [alice])
+  assert.deepEqual(
+    book.due(0, nobody).map(({ key }) => key),
+    [alice],
+  )
   // The host was set up anew: at its address another key answers.
   book.failed(alice, 0)
-  assert.deepEqual(book.due(0, nobody).map(({ key }) => key), [at('10.0.0.1')])
+  assert.deepEqual(
+    book.due(0, nobody).map(({ key }) => key),
+    [at('10.0.0.1')],
+  )
   book.succeeded(at('10.0.0.1'), bob)
-  assert.deepEqual(book.due(0, (peer) => peer === bob), [])
+  assert.deepEqual(
+    book.due(0, (peer) => peer === bob),
+    [],
+  )
 })
 
 test('the book is bounded: a flood of hosts pushes out failing ones, never the operator’s nor working ones', () => {
   const book = new PeerBook(seededRandom(1))
-  const fake = (number: number) => parsePeerId(`12D3KooW${String(number).padStart(44, '1').replaceAll('0', 'z')}`)
+  const fake = (number: number) =>
+    parsePeerId(`12D3KooW${String(number).padStart(44, '1').replaceAll('0', 'z')}`)
   book.learn(alice, [at('10.0.0.1')], 'static', 0)
   book.learn(bob, [at('10.0.0.2')], 'told', 0)
   for (let number = 0; number < 2_000; number++) book.learn(fake(number), [at('10.9.9.9')], 'told', 0)
@@ -199,7 +225,10 @@ test('the dialler tries an absent host ever more seldom, and connects when it is
     book.learn(alice, [at('10.0.0.1')], 'static', now())
     dialer.wake()
     await advance(600_000)
-    assert.ok(world.dials.length >= 12 && world.dials.length <= 24, `${world.dials.length} dials in ten minutes`)
+    assert.ok(
+      world.dials.length >= 12 && world.dials.length <= 24,
+      `${world.dials.length} dials in ten minutes`,
+    )
     world.answer = async () => alice
     await advance(60_000)
     assert.ok(world.connected.has(alice))
@@ -302,7 +331,18 @@ test('addresses of a peer carry its id, best first, without another’s and with
 })
 
 test('nobody elsewhere can point this host at its own services', () => {
-  const own = ['/ip4/127.0.0.1/tcp/6379', '/ip4/127.9.9.9/tcp/1', '/ip6/::1/tcp/6379', '/dns4/localhost/tcp/6379', '/ip4/0.0.0.0/tcp/6379', '/ip6/::/tcp/1', '/ip6/::ffff:127.0.0.1/tcp/6379', '/ip4/0.0.0.1/tcp/1']
+  const own = [
+    '/ip4/127.0.0.1/tcp/6379',
+    '/ip4/127.9.9.9/tcp/1',
+    '/ip6/::1/tcp/6379',
+    '/dns4/localhost/tcp/6379',
+    '/ip4/0.0.0.0/tcp/6379',
+    '/ip6/::/tcp/1',
+    '/ip6/::ffff:127.0.0.1/tcp/6379',
+    '/ip4/0.0.0.1/tcp/1',
+  ]
   for (const text of own) assert.deepEqual(addressesOfPeer(alice, [text], '10.0.0.3', '10.0.0.3'), [], text)
-  assert.deepEqual(addressesOfPeer(alice, [at('127.0.0.1')], '127.0.0.1'), [`${at('127.0.0.1')}/p2p/${alice}`])
+  assert.deepEqual(addressesOfPeer(alice, [at('127.0.0.1')], '127.0.0.1'), [
+    `${at('127.0.0.1')}/p2p/${alice}`,
+  ])
 })

@@ -59,12 +59,17 @@ test('a symbolic link is refused, and neither read nor replaced', async (t) => {
   await symlink(target, join(folder, 'host.key'))
   await symlink(join(folder, 'nowhere'), join(folder, 'dangling.key'))
   for (const name of ['host.key', 'dangling.key'])
-    await assert.rejects(readOrCreatePrivateFile(join(folder, name), () => 'mine'), { code: 'bad-config' })
+    await assert.rejects(
+      readOrCreatePrivateFile(join(folder, name), () => 'mine'),
+      { code: 'bad-config' },
+    )
   assert.equal(await readFile(target, 'utf8'), 'somebody else’s')
   assert.deepEqual((await readdir(folder)).toSorted(), ['dangling.key', 'host.key', 'target'])
 })
 
-test('a pipe in the place of a key is refused at once instead of waited for', { timeout: 5_000 }, async (t) => {
+test('a pipe in the place of a key is refused at once instead of waited for', {
+  timeout: 5_000,
+}, async (t) => {
   const path = join(await tempFolder(t), 'host.key')
   execFileSync('mkfifo', ['-m', '600', path])
   await assert.rejects(readPrivateFile(path), { code: 'bad-config', message: /not a regular file/ })
@@ -90,7 +95,12 @@ test('a host keeps its identity over restarts', async (t) => {
 test('a key file or secret file with other contents is refused without quoting it', async (t) => {
   const folder = await tempFolder(t)
   const path = join(folder, 'file')
-  for (const content of ['', 'hunter2', `${'a'.repeat(63)}\n`, '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n']) {
+  for (const content of [
+    '',
+    'hunter2',
+    `${'a'.repeat(63)}\n`,
+    '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n',
+  ]) {
     await writeFile(path, content, { mode: 0o600 })
     for (const load of [loadIdentity, loadMeshSecret]) {
       await assert.rejects(load(path), (error: Error & { code?: string }) => {
@@ -110,17 +120,23 @@ test('a signature holds for its author and statement only, and malformed input i
   const author = newIdentity()
   const other = newIdentity()
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat({ max: 63 }), fc.nat({ max: 7 }), (statement, byte, bit) => {
-      const signature = author.sign(statement)
-      assert.ok(verifyStatement(author.publicKey, statement, signature))
-      assert.ok(!verifyStatement(other.publicKey, statement, signature))
-      assert.ok(!verifyStatement(author.publicKey, Buffer.concat([statement, Uint8Array.of(0)]), signature))
-      const flipped = Uint8Array.from(signature, (value, at) => (at === byte ? value ^ (1 << bit) : value))
-      assert.ok(!verifyStatement(author.publicKey, statement, flipped))
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.nat({ max: 63 }),
+      fc.nat({ max: 7 }),
+      (statement, byte, bit) => {
+        const signature = author.sign(statement)
+        assert.ok(verifyStatement(author.publicKey, statement, signature))
+        assert.ok(!verifyStatement(other.publicKey, statement, signature))
+        assert.ok(!verifyStatement(author.publicKey, Buffer.concat([statement, Uint8Array.of(0)]), signature))
+        const flipped = Uint8Array.from(signature, (value, at) => (at === byte ? value ^ (1 << bit) : value))
+        assert.ok(!verifyStatement(author.publicKey, statement, flipped))
+      },
+    ),
     { numRuns: 50 },
   )
-  for (const length of [0, 31, 33]) assert.equal(verifyStatement(new Uint8Array(length), new Uint8Array(), new Uint8Array(64)), false)
+  for (const length of [0, 31, 33])
+    assert.equal(verifyStatement(new Uint8Array(length), new Uint8Array(), new Uint8Array(64)), false)
   assert.equal(verifyStatement(author.publicKey, new Uint8Array(), new Uint8Array(63)), false)
 })
 
@@ -132,7 +148,9 @@ test('a peer id and its public key say the same', () => {
   assert.equal(publicKeyOfPeer(parsePeerId('1'.repeat(40))), undefined)
 })
 
-test('known hosts survive a restart; a damaged, foreign or odd file is an empty one', { timeout: 5_000 }, async (t) => {
+test('known hosts survive a restart; a damaged, foreign or odd file is an empty one', {
+  timeout: 5_000,
+}, async (t) => {
   const folder = await tempFolder(t)
   const path = join(folder, 'peers.json')
   const { peer } = newIdentity()
@@ -142,7 +160,17 @@ test('known hosts survive a restart; a damaged, foreign or odd file is an empty 
   assert.deepEqual(await new PeerFile(path).read(), peers)
   assert.equal((await stat(path)).mode & 0o777, 0o600)
   const whole = await readFile(path, 'utf8')
-  const damaged = ['', '{', 'null', '[]', whole.slice(0, -10), whole.replace('"version":1', '"version":2'), `${'['.repeat(100_000)}`, JSON.stringify({ version: 1, peers: [{ peer, addresses: 'x' }] }), ' '.repeat(1024 * 1024 + 1)]
+  const damaged = [
+    '',
+    '{',
+    'null',
+    '[]',
+    whole.slice(0, -10),
+    whole.replace('"version":1', '"version":2'),
+    `${'['.repeat(100_000)}`,
+    JSON.stringify({ version: 1, peers: [{ peer, addresses: 'x' }] }),
+    ' '.repeat(1024 * 1024 + 1),
+  ]
   for (const text of damaged) {
     await writeFile(path, text)
     assert.deepEqual(await new PeerFile(path).read(), [], text.slice(0, 60))

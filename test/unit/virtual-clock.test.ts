@@ -1,8 +1,8 @@
 // The clock that unit tests trust must itself be right.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { deadline, sleep } from '@shoal/protocol/time.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
+import { deadline, sleep } from '@shoal/protocol/time.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
 test('timers run in order of time, those of one moment in the order they were set', async () => {

@@ -15,7 +15,7 @@ export function verifyCommand(program: Command, { edge, output, exitWith }: Setu
     .description('hash what is kept here again, from disk; exit code 1 if anything is bad')
     .argument('[repo]', 'org/name, datasets/org/name or spaces/org/name (default: everything)', repoOnly)
     .action(async (repo: string | undefined, options: PlaceOptions) => {
-      
+      output.failOnClosedPipe()
       const client = await agentClient(edge, options)
       const startedAt = edge.clock.now()
       const bad: VerifyLineShape[] = []

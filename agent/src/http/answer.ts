@@ -9,11 +9,16 @@ export interface FileBody {
   readonly range: ByteRange
 }
 
+/** Bytes that are made as they are taken, of unknown length. */
+export interface StreamBody {
+  readonly pieces: AsyncIterable<Uint8Array>
+}
+
 export interface Answer {
   readonly status: number
   /** Names in the spelling they are sent in. `Content-Length` is set by the sender unless it stands here. */
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: Uint8Array | FileBody
+  readonly body?: Uint8Array | FileBody | StreamBody
 }
 
 /** A request to a Hub route, past the guards. */
@@ -34,7 +39,7 @@ export interface HubCall {
 }
 
 export function isFileBody(body: Answer['body']): body is FileBody {
-  return body !== undefined && !(body instanceof Uint8Array)
+  return body !== undefined && 'reader' in body
 }
 
 /** A JSON answer. */

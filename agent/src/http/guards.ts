@@ -6,7 +6,7 @@ import { formatListenAddress, type ListenAddress } from '@shoal/protocol/listen-
 export const MAX_HEADERS = 100
 export const MAX_HEADER_BYTES = 16 * 1024
 export const MAX_BODY_BYTES = 1024 * 1024
-/** Names the agents a request has come through: one that comes back to where it was goes in a circle. */
+/** Names the agents a request has come through; the same word as in sources/loop-guard.ts. */
 export const LOOP_HEADER = 'x-shoal-via'
 
 export interface RequestFacts {
@@ -19,9 +19,8 @@ export interface RequestFacts {
 export interface GuardRules {
   /** Exact values of Host, lower case, with port. */
   readonly hosts: ReadonlySet<string>
-  readonly loopHeader: string
-  /** Our own peer id; undefined before the mesh has one. */
-  readonly self: string | undefined
+  /** False for a value of {@link LOOP_HEADER} that names us. Asked last: it may remember who asks. */
+  readonly admitsVia: (via: string | undefined) => boolean
 }
 
 export interface Refusal {
@@ -67,7 +66,7 @@ export function allowedHosts(address: ListenAddress, configured: readonly string
   if (address.host !== '0.0.0.0' && address.host !== '::')
     add(formatListenAddress(address).replace(/:\d+$/, '').toLowerCase())
   for (const name of configured.map((entry) => entry.trim().toLowerCase())) {
-    if (/:\d+$/.test(name)) hosts.add(name)
+    if (/^(?:\[[^\]]*\]|[^:]*):\d+$/.test(name)) hosts.add(name)
     else add(name.includes(':') && !name.startsWith('[') ? `[${name}]` : name)
   }
   return hosts
@@ -99,17 +98,15 @@ export function guard(facts: RequestFacts, rules: GuardRules): Admitted | Refusa
     })
   const body = refusedBody(facts.method, first('content-length'), first('transfer-encoding'))
   if (body !== undefined) return body
-  if (
-    rules.self !== undefined &&
-    (headers.get(rules.loopHeader) ?? []).some((value) => names(value, rules.self))
-  )
+  const token = bearerToken(first('authorization'))
+  if (token === 'bad') return refusal(401, 'unauthorized', 'Invalid credentials in Authorization header')
+  if (!rules.admitsVia(headers.get(LOOP_HEADER)?.join(', '))) {
     return refusal(
       508,
       'origin-refused',
       'this request has already come through this agent: hub.upstream leads back to it',
     )
-  const token = bearerToken(first('authorization'))
-  if (token === 'bad') return refusal(401, 'unauthorized', 'Invalid credentials in Authorization header')
+  }
   const mark = facts.target.indexOf('?')
   return {
     ok: true,
@@ -154,10 +151,6 @@ export function refusedContentType(contentType: string | undefined, hasBody: boo
   if (contentType === undefined && !hasBody) return undefined
   const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase()
   return type === 'application/json' ? undefined : 'the body must be sent as application/json'
-}
-
-function names(value: string, self: string | undefined): boolean {
-  return value.split(',').some((item) => item.trim() === self)
 }
 
 function collect(rawHeaders: readonly string[]): ReadonlyMap<string, readonly string[]> {

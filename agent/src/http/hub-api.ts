@@ -154,7 +154,8 @@ async function answerTree(
   const headers: Record<string, string> = { ...commitHeader(manifest) }
   if (end < items.length) {
     query.set('cursor', String(end))
-    headers.Link = `<${call.baseUrl}${call.rawPath}?${query}>; rel="next"`
+    const path = call.rawPath.replace(/[<>]/g, encodeURIComponent)
+    headers.Link = `<${call.baseUrl}${path}?${query}>; rel="next"`
   }
   return jsonAnswer(items.slice(page.start, end), headers)
 }

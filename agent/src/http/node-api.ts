@@ -3,7 +3,6 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { parseRevision } from '@shoal/protocol/ids.ts'
-import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Downloads } from '../downloads-port.ts'
 import type { Host } from '../host-port.ts'
@@ -11,7 +10,7 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Models, PullProgress } from '../models-port.ts'
 import type { Answer } from './answer.ts'
-import { MAX_BODY_BYTES, refusedContentType } from './guards.ts'
+import { refusedContentType } from './guards.ts'
 import { nodeErrorAnswer, toShoalError } from './hub-errors.ts'
 import { toBlobProgress, toDetails, toModel, toPeer, toPull, toStatus } from './node-json.ts'
 import { notKept, parseRepo, repoInPath } from './node-names.ts'
@@ -120,20 +119,9 @@ export function createNodeApi(deps: NodeApiDeps): OpenAPIHono {
     const error = fromHono(thrown)
     if (error.code === 'internal') deps.log.error({ err: thrown, path: c.req.path }, 'a request failed')
     const status = thrown instanceof HTTPException && thrown.status === 415 ? 415 : undefined
-    const response = toResponse(nodeErrorAnswer(error), status)
-    // The rest of the body was not read.
-    if (error.code === 'too-large') response.headers.set('Connection', 'close')
-    return response
+    return toResponse(nodeErrorAnswer(error), status)
   })
   app.notFound(() => toResponse(nodeErrorAnswer(new ShoalError('not-found', 'no such route; see /docs'))))
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY_BYTES,
-      onError: () => {
-        throw new ShoalError('too-large', `a body may have ${MAX_BODY_BYTES} bytes`)
-      },
-    }),
-  )
   app.use('/api/v1/*', async (c, next) => {
     const write = c.req.method !== 'GET' && c.req.method !== 'HEAD'
     const refused = write && refusedContentType(c.req.header('content-type'), c.req.raw.body !== null)

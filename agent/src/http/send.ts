@@ -14,7 +14,7 @@ export interface SendOptions {
   readonly stallTimeoutMs: number
   /** Aborted when the client goes away or the server stops. */
   readonly signal: AbortSignal
-  readonly onBytes: (bytes: number) => void
+  readonly onFileBytes: (bytes: number) => void
 }
 
 /**
@@ -31,14 +31,15 @@ export async function send(
   try {
     if (response.destroyed) throw new ShoalError('aborted', 'the client has gone')
     if (response.socket === null) await itsTurn(response, options.signal)
-    response.writeHead(answer.status, headersOf(answer))
+    response.writeHead(answer.status, headersOf(answer, method))
     if (body === undefined || method === 'HEAD') {
       response.end()
       return
     }
     response.flushHeaders()
     if (isFileBody(body)) await sendFile(response, body, options)
-    else await sendBytes(response, body, options)
+    else if (body instanceof Uint8Array) await sendBytes(response, body, options)
+    else for await (const piece of body.pieces) await sendBytes(response, piece, options)
     response.end()
   } catch (error) {
     response.destroy()
@@ -48,11 +49,13 @@ export async function send(
   }
 }
 
-function headersOf({ status, headers, body }: Answer): Record<string, string> {
-  if ('Content-Length' in headers || status === 304) return { ...headers }
-  if (isFileBody(body)) throw new Error('a file body needs a Content-Length')
-  // The length a GET would have, on HEAD too.
-  return { ...headers, 'Content-Length': String(body?.byteLength ?? 0) }
+function headersOf({ status, headers, body }: Answer, method: string): Record<string, string> {
+  const known = 'Content-Length' in headers || 'content-length' in headers
+  if (isFileBody(body) && !known) throw new Error('a file body needs a Content-Length')
+  if (known || status === 304) return { ...headers }
+  if (body instanceof Uint8Array) return { ...headers, 'Content-Length': String(body.byteLength) }
+  // Of a stream, and of a HEAD whose GET was not made, the length is not known.
+  return body === undefined && method !== 'HEAD' ? { ...headers, 'Content-Length': '0' } : { ...headers }
 }
 
 async function sendFile(
@@ -66,6 +69,7 @@ async function sendFile(
     if (piece.byteLength > left) throw new Error('a reader gave more bytes than its range has')
     left -= piece.byteLength
     await sendBytes(response, piece, options)
+    options.onFileBytes(piece.byteLength)
   }
   if (left > 0) throw new Error(`a reader ended ${left} bytes early`)
 }
@@ -75,7 +79,6 @@ async function sendBytes(response: ServerResponse, bytes: Uint8Array, options: S
     throwIfAborted(options.signal)
     const slice = bytes.subarray(start, start + SLICE_BYTES)
     const room = response.write(slice)
-    options.onBytes(slice.byteLength)
     if (!room) await drained(response, options)
   }
 }

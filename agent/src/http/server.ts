@@ -2,7 +2,6 @@
 // hub-api and the rest to node-api, bounds time and size of everything a client can hold open, counts. Routes nothing else.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { getRequestListener } from '@hono/node-server'
 import { isAbort, ShoalError } from '@shoal/protocol/errors.ts'
 import { formatListenAddress, type ListenAddress } from '@shoal/protocol/listen-address.ts'
 import type { Service } from '@shoal/protocol/service.ts'
@@ -10,11 +9,12 @@ import type { Clock } from '@shoal/protocol/time.ts'
 import type { Log } from '../log.ts'
 import type { HttpRouteLabel, Metrics } from '../metrics.ts'
 import type { HubCall } from './answer.ts'
-import { type Admitted, allowedHosts, guard, LOOP_HEADER, MAX_HEADER_BYTES } from './guards.ts'
+import { type Admitted, allowedHosts, guard, MAX_HEADER_BYTES } from './guards.ts'
 import type { HubApi } from './hub-api.ts'
 import { hubErrorAnswer, nodeErrorAnswer } from './hub-errors.ts'
 import { readBody } from './read-body.ts'
 import { send } from './send.ts'
+import { askApp, type WebApp } from './web-bridge.ts'
 
 export interface HttpLimits {
   /** How long a client may take nothing of what waits for it. */
@@ -46,20 +46,21 @@ export interface HttpServerDeps {
   readonly allowedHosts: readonly string[]
   readonly hubApi: HubApi
   /** Answers what is not a Hub path: a Hono app. */
-  readonly nodeApi: { fetch(request: Request): Response | Promise<Response> }
+  readonly nodeApi: WebApp
   readonly metrics: Metrics
   readonly clock: Clock
   readonly log: Log
   /** Our peer id, for the loop guard; undefined before the mesh has one. */
   readonly self: () => string | undefined
-  readonly loopHeader?: string
+  /** The loop guard's word on `x-shoal-via`, which also remembers who asks; without it only `self` is looked for. */
+  readonly admitsVia?: (via: string | undefined) => boolean
   readonly limits?: Partial<HttpLimits>
 }
 
 export interface HttpServer extends Service {
   /** Base URL without a trailing slash. @throws ShoalError `not-running` before start */
   readonly url: string
-  /** Bytes of answers given to clients since start. */
+  /** Bytes of files given to clients since start. */
   readonly sentBytes: number
 }
 
@@ -71,20 +72,17 @@ class ShoalHttpServer implements HttpServer {
   readonly name = 'http'
   readonly #deps: HttpServerDeps
   readonly #limits: HttpLimits
-  readonly #nodeListener: (request: IncomingMessage, response: ServerResponse) => Promise<void>
   #server: Server | undefined
   #address: ListenAddress | undefined
   #hosts: ReadonlySet<string> = new Set()
   #sentBytes = 0
-  readonly #openAnswers = new WeakMap<Socket, number>()
+  /** Every connection, with how many requests on it are being answered. */
+  readonly #openAnswers = new Map<Socket, number>()
   #stopping: Promise<void> | undefined
 
   constructor(deps: HttpServerDeps) {
     this.#deps = deps
     this.#limits = { ...HTTP_LIMITS, ...deps.limits }
-    this.#nodeListener = getRequestListener((request) => deps.nodeApi.fetch(request), {
-      overrideGlobalObjects: false,
-    })
   }
 
   get url(): string {
@@ -112,6 +110,10 @@ class ShoalHttpServer implements HttpServer {
     server.maxHeadersCount = 0
     server.maxConnections = limits.maxConnections
     server.timeout = limits.stallTimeoutMs
+    server.on('connection', (socket: Socket) => {
+      this.#openAnswers.set(socket, 0)
+      socket.on('close', () => this.#openAnswers.delete(socket))
+    })
     server.on('timeout', (socket) => this.#cutIfStalled(socket))
     server.on('request', (request, response) => void this.#handle(request, response))
     server.on('checkContinue', (request, response) => void this.#handle(request, response))
@@ -140,8 +142,11 @@ class ShoalHttpServer implements HttpServer {
 
   async #drain(server: Server): Promise<void> {
     const cancelCut = this.#deps.clock.after(this.#limits.drainTimeoutMs, () => server.closeAllConnections())
-    // Stops accepting and closes idle connections; the callback comes when the last one has ended.
-    await new Promise<void>((resolve) => server.close(() => resolve()))
+    // Stops accepting; the callback comes when the last connection has ended. Those on which nothing is being answered
+    // end now, also the ones that never asked anything.
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    for (const [socket, answers] of this.#openAnswers) if (answers === 0) socket.destroy()
+    await closed
     cancelCut()
     this.#server = undefined
   }
@@ -168,7 +173,7 @@ class ShoalHttpServer implements HttpServer {
       const { method = '', url: target = '', rawHeaders } = request
       const admitted = guard(
         { method, target, rawHeaders },
-        { hosts: this.#hosts, loopHeader: this.#deps.loopHeader ?? LOOP_HEADER, self: this.#deps.self() },
+        { hosts: this.#hosts, admitsVia: (via) => this.#admitsVia(via) },
       )
       if (!admitted.ok) {
         const form = isNodePath(target.split('?', 1)[0] ?? '')
@@ -178,16 +183,14 @@ class ShoalHttpServer implements HttpServer {
         await this.#send(response, method, { ...form, status: admitted.status, headers }, gone.signal)
         return
       }
-      if (isNodePath(admitted.rawPath)) {
-        route = nodeRoute(admitted.rawPath)
-        if (request.headers.expect !== undefined) response.writeContinue()
-        await this.#nodeListener(request, response)
-        return
-      }
-      const call = hubCall(request, response, admitted, gone.signal)
-      const answered = await this.#deps.hubApi.answer(call)
+      const isNode = isNodePath(admitted.rawPath)
+      if (isNode) route = nodeRoute(admitted.rawPath)
+      const answered = isNode
+        ? { route, answer: await this.#askNode(request, response, admitted, gone.signal) }
+        : await this.#deps.hubApi.answer(hubCall(request, response, admitted, gone.signal))
       route = answered.route
-      if (answered.answer.status >= 500) log.warn({ route, err: answered.error }, 'a Hub request failed')
+      if (answered.answer.status >= 500 && 'error' in answered)
+        log.warn({ route, err: answered.error }, 'a Hub request failed')
       // What is left of a body nobody read must not be taken for the next request.
       if (!request.complete) response.setHeader('Connection', 'close')
       await this.#send(response, method, answered.answer, gone.signal)
@@ -198,6 +201,26 @@ class ShoalHttpServer implements HttpServer {
     }
   }
 
+  #admitsVia(via: string | undefined): boolean {
+    const { admitsVia, self } = this.#deps
+    if (admitsVia !== undefined) return admitsVia(via)
+    const own = self()
+    return own === undefined || !(via ?? '').split(',').some((id) => id.trim() === own)
+  }
+
+  async #askNode(
+    request: IncomingMessage,
+    response: ServerResponse,
+    admitted: Admitted,
+    signal: AbortSignal,
+  ) {
+    try {
+      return await askApp(this.#deps.nodeApi, request, response, admitted, signal)
+    } catch (error) {
+      return nodeErrorAnswer(error)
+    }
+  }
+
   /** Nothing moved for the idle time. Waiting for us to have bytes is fine; not taking those that wait is not. */
   #cutIfStalled(socket: Socket): void {
     if (socket.writableLength > 0) socket.resetAndDestroy()
@@ -205,9 +228,11 @@ class ShoalHttpServer implements HttpServer {
   }
 
   #count(socket: Socket, by: 1 | -1): void {
-    this.#openAnswers.set(socket, (this.#openAnswers.get(socket) ?? 0) + by)
+    const answers = this.#openAnswers.get(socket)
+    if (answers === undefined) return
+    this.#openAnswers.set(socket, answers + by)
     // A connection kept alive across a stop would hold it up.
-    if (by === -1 && this.#stopping !== undefined) this.#server?.closeIdleConnections()
+    if (answers + by === 0 && this.#stopping !== undefined) socket.destroySoon()
   }
 
   #send(response: ServerResponse, method: string, answer: Parameters<typeof send>[2], signal: AbortSignal) {
@@ -215,7 +240,7 @@ class ShoalHttpServer implements HttpServer {
       clock: this.#deps.clock,
       stallTimeoutMs: this.#limits.stallTimeoutMs,
       signal,
-      onBytes: (bytes) => {
+      onFileBytes: (bytes) => {
         this.#sentBytes += bytes
         this.#deps.metrics.bytes('disk', 'client', bytes)
       },
@@ -239,10 +264,7 @@ function hubCall(
     },
     caller: { kind: 'client', token: admitted.token },
     baseUrl: `http://${admitted.host}`,
-    async body() {
-      if (request.headers.expect !== undefined) response.writeContinue()
-      return readBody(request)
-    },
+    body: () => readBody(request, response),
     signal,
   }
 }

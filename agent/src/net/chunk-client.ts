@@ -160,11 +160,7 @@ export class ChunkClient {
     for (const [other, pool] of this.#pools) if (pool.unused) this.#pools.delete(other)
     let pool = this.#pools.get(peer)
     if (pool === undefined) {
-      pool = new StreamPool(
-        (signal) => this.#open(peer, signal),
-        this.#deps.clock,
-        MAX_ANSWER_BYTES,
-      )
+      pool = new StreamPool((signal) => this.#open(peer, signal), this.#deps.clock, MAX_ANSWER_BYTES)
       this.#pools.set(peer, pool)
     }
     return pool

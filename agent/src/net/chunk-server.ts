@@ -37,12 +37,14 @@ export interface ChunkServerDeps {
   readonly onFailure: (error: unknown) => void
   readonly messageBytes?: number | undefined
   readonly maxUploads?: number | undefined
+  readonly noProgressMs?: number | undefined
 }
 
 export class ChunkServer {
   readonly #deps: ChunkServerDeps
   readonly #maxUploads: number
   readonly #messageBytes: number
+  readonly #noProgressMs: number
   readonly #streams = new Map<PeerId, Set<Stream>>()
   #uploads = 0
 
@@ -50,6 +52,7 @@ export class ChunkServer {
     this.#deps = deps
     this.#maxUploads = deps.maxUploads ?? MAX_UPLOADS
     this.#messageBytes = deps.messageBytes ?? MESSAGE_BYTES
+    this.#noProgressMs = deps.noProgressMs ?? NO_PROGRESS_MS
   }
 
   /** Answers requests on `stream` until it ends. Never rejects. */
@@ -146,17 +149,12 @@ export class ChunkServer {
     }
   }
 
-  async #send(
-    bytes: ExactStream,
-    reply: ChunkReply,
-    peer: PeerId,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #send(bytes: ExactStream, reply: ChunkReply, peer: PeerId, signal: AbortSignal): Promise<void> {
     const body = reply.status === 'ok' ? (reply.bytes ?? new Uint8Array()) : new Uint8Array()
     const header: ChunkHeader = { status: reply.status, length: body.byteLength, voucher: reply.voucher }
     using limit = deadline(
       this.#deps.clock,
-      NO_PROGRESS_MS,
+      this.#noProgressMs,
       () => new ShoalError('peer-timeout', `${peer} takes no bytes`, { peer }),
       signal,
     )

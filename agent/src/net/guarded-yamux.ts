@@ -19,7 +19,7 @@ const READ_BUFFER_BYTES = 2 * STREAM_WINDOW_BYTES
 const WRITE_BUFFER_BYTES = MAX_CHUNK_BYTES + 1024 * 1024
 const MAX_STREAMS = 48
 /** Unsent answers of a connection, beyond what its streams may queue themselves. No honest peer comes near. */
-const MAX_UNSENT_BYTES = 16 * 1024 * 1024
+const MAX_UNSENT_BYTES = 8 * 1024 * 1024
 /** Each side pings so often, so a live peer is never silent for longer, however slow the link and deep its queues. */
 const KEEP_ALIVE_MS = 4_000
 /** So many keep-alive times in a row without one byte from the peer, and it is given up. */

@@ -274,6 +274,7 @@ class LibP2PMesh implements MeshNode {
         onBadMessage: () => this.#counters.badMessages++,
         messageBytes: tuning.messageBytes,
         maxUploads: tuning.maxUploads,
+        noProgressMs: tuning.noProgressMs,
       })
       await node.start()
       running.gossip.start()

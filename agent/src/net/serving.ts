@@ -29,6 +29,7 @@ export interface ServingDeps {
   readonly onBadMessage: () => void
   readonly messageBytes: number | undefined
   readonly maxUploads: number | undefined
+  readonly noProgressMs: number | undefined
 }
 
 /** Registers all handlers; call before the node starts. */
@@ -49,6 +50,7 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
     onFailure,
     messageBytes: deps.messageBytes,
     maxUploads: deps.maxUploads,
+    noProgressMs: deps.noProgressMs,
   })
   await node.handle(
     CHUNK_PROTOCOL,

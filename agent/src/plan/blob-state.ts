@@ -52,7 +52,7 @@ export class BlobState {
     this.picker = new ChunkPicker(this.held, seed)
     this.peers = new PeerTable(settings.blob, this.held, this.picker)
     this.choice = new PeerChoice(this.peers, this.flights, scores, seed)
-    this.gate = new OriginGate(settings, this.peers, this.picker, this.flights, scores)
+    this.gate = new OriginGate(settings, this.held, this.peers, this.picker, this.flights, scores)
   }
 
   launch(index: number, source: string, why: Assignment['why'], now: number): Assignment {

@@ -31,11 +31,6 @@ export class ChunkPicker {
     return this.#reopened
   }
 
-  /** To be asked for, and no host is known that holds it, except hosts that hold all. */
-  isOutstanding(index: number): boolean {
-    return this.#open.has(index) && this.#copies[index] === 0
-  }
-
   isOpen(index: number): boolean {
     return this.#open.has(index)
   }

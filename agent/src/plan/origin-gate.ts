@@ -1,5 +1,6 @@
 // PURE. Whether this host may ask the origin for a chunk now: is the origin well, is the chunk ours, does anybody else bring it.
 // Ownership passes on by evidence (an owner that has something to bring, and neither brings nor claims it), never by the clock alone.
+import type { ChunkMap } from '@shoal/protocol/chunks.ts'
 import { type ErrorCode, errorRow } from '@shoal/protocol/errors.ts'
 import type { ChunkPicker } from './chunk-picker.ts'
 import { type Flights, ORIGIN } from './flights.ts'
@@ -16,8 +17,9 @@ const MAX_TAKEOVER_MS = 15_000
 const MIN_CLAIM_PATIENCE_MS = 8_000
 /** The same while this host has not asked the origin for anything yet. */
 const UNMEASURED_CLAIM_PATIENCE_MS = 30_000
-/** An owner is behind when its rest takes it this much longer than two chunks take us. */
-const BEHIND_SLACK_MS = 1_500
+/** An owner is behind when it needs this many times as long for a chunk as we do, and its rest takes it several chunks' time. */
+const BEHIND_RATIO = 3
+const BEHIND_SLACK_MS = 3_000
 /** Pause of the origin after a failure that may pass; doubles up to the limit. */
 export const ORIGIN_COOLDOWN_MS = 1_000
 export const ORIGIN_MAX_COOLDOWN_MS = 30_000
@@ -44,6 +46,7 @@ export class OriginGate {
   /** False: it refused for good, or this host is told to keep away from it. */
   allowed = true
   readonly #settings: GateSettings
+  readonly #held: ChunkMap
   readonly #peers: PeerTable
   readonly #picker: ChunkPicker
   readonly #scores: SourceScores
@@ -61,16 +64,22 @@ export class OriginGate {
   #failures = 0
   #recoveredAt = 0
   #chunkMs = 0
+  /** Time between two chunks that this host brought, on the average; infinite before the first. */
+  #intervalMs = Number.POSITIVE_INFINITY
+  #brought = 0
+  #firstAskedAt = 0
   #expectedMs = 0
 
   constructor(
     settings: GateSettings,
+    held: ChunkMap,
     peers: PeerTable,
     picker: ChunkPicker,
     flights: Flights,
     scores: SourceScores,
   ) {
     this.#settings = settings
+    this.#held = held
     this.#peers = peers
     this.#picker = picker
     this.#flights = flights
@@ -96,6 +105,8 @@ export class OriginGate {
     this.#coolUntil = 0
     this.#chunkMs =
       this.#chunkMs === 0 ? durationMs : this.#chunkMs * (1 - RATE_WEIGHT) + durationMs * RATE_WEIGHT
+    if (this.#brought === 0) this.#firstAskedAt = now - durationMs
+    this.#intervalMs = (now - this.#firstAskedAt) / ++this.#brought
     if (durationMs < LONG_CHUNK_MS) this.#depth = Math.min(this.#depth + 1, this.#settings.originDepth)
     else this.#depth = Math.max(this.#depth - 1, Math.min(FIRST_ORIGIN_DEPTH, this.#settings.originDepth))
   }
@@ -131,8 +142,9 @@ export class OriginGate {
         if (trusted) holders.push(peer)
         if (trusted) watch?.by(trustedUntil)
       }
-      this.#seat(peer, banned, claimsEnd, now, watch)
+      this.#seat(peer, banned, claimsEnd, now)
     }
+    this.#judge(now, watch)
     this.#holders = holders
     this.#claimers = claimers
   }
@@ -198,11 +210,12 @@ export class OriginGate {
   #isBehind(peer: Peer, now: number, wake: WakeTime): boolean {
     const { chunks, cursor } = this.#duty(peer.id)
     let rest = 0
-    for (let at = cursor; at < chunks.length; at++) if (this.#picker.isOutstanding(chunks[at] ?? -1)) rest++
+    for (let at = cursor; at < chunks.length; at++) if (this.#isOutstanding(chunks[at] ?? -1)) rest++
     if (rest === 0) return false
-    const patienceMs = BEHIND_SLACK_MS + 2 * this.#expectedMs
-    // At its pace so far the rest takes it `elapsed / brought * rest`; in the first seconds it is too early to say.
-    const behindAt = peer.wantingSince + Math.max(this.#takeoverMs, (patienceMs * peer.brought) / rest)
+    const patienceMs = BEHIND_SLACK_MS + 4 * this.#expectedMs
+    const perChunkMs = Math.max(BEHIND_RATIO * this.#intervalMs, patienceMs / rest)
+    // What it has brought lately may not be known yet: count one more. In its first seconds it is too early to say.
+    const behindAt = peer.wantingSince + Math.max(this.#takeoverMs, perChunkMs * (peer.brought + 1))
     wake.by(behindAt)
     return behindAt <= now
   }
@@ -213,8 +226,8 @@ export class OriginGate {
     this.#passedOver.delete(host)
   }
 
-  /** Gives a peer its seat among the owners, or takes it away. */
-  #seat(peer: Peer, banned: boolean, claimsEnd: number, now: number, wake: WakeTime | undefined): void {
+  /** Gives a peer its seat among the owners, or takes it away. Who was passed over comes back by bringing or claiming something. */
+  #seat(peer: Peer, banned: boolean, claimsEnd: number, now: number): void {
     if (banned || !peer.wanting || peer.holds === 'all') {
       this.#forget(peer.id)
       return
@@ -223,18 +236,37 @@ export class OriginGate {
     if (passedAt !== undefined && peer.lastBroughtAt <= passedAt && claimsEnd <= now) return
     this.#passedOver.delete(peer.id)
     this.#owners.add(peer.seed)
-    const duty = this.#duty(peer.id)
-    if (duty.cursor === duty.chunks.length) duty.since = undefined
-    else duty.since ??= now
-    if (duty.since === undefined || this.#failures > 0) return
-    const silentSince = Math.max(peer.lastBroughtAt, duty.since, this.#recoveredAt)
-    const passAt = Math.max(silentSince + this.#takeoverMs, claimsEnd)
-    if (passAt > now) {
-      wake?.by(passAt)
-      return
+  }
+
+  /** Passes over owners that have something to bring and show no sign of doing so. */
+  #judge(now: number, wake: WakeTime | undefined): void {
+    this.#noteDuties(now)
+    const passed = [...this.#owners.hosts()].filter((host) => this.#passAt(host) <= now)
+    for (const host of passed) {
+      this.#passedOver.set(host, now)
+      this.#owners.remove(host)
     }
-    this.#passedOver.set(peer.id, now)
-    this.#owners.remove(peer.id)
+    // What they leave undone falls to others, who have from now on to do it.
+    if (passed.length > 0) this.#noteDuties(now)
+    for (const host of this.#owners.hosts()) wake?.by(this.#passAt(host))
+  }
+
+  #noteDuties(now: number): void {
+    for (const host of this.#owners.hosts()) {
+      const duty = this.#duty(host)
+      if (duty.cursor === duty.chunks.length) duty.since = undefined
+      else duty.since ??= now
+    }
+  }
+
+  /** When an owner's time is up; infinite for this host and for those with nothing to do. */
+  #passAt(host: string): number {
+    const peer = this.#peers.get(host)
+    const since = this.#duties.get(host)?.since
+    // While we cannot reach the origin ourselves, the silence of others says nothing about them.
+    if (peer === undefined || since === undefined || this.#failures > 0) return Number.POSITIVE_INFINITY
+    const silentSince = Math.max(peer.lastBroughtAt, since, this.#recoveredAt)
+    return Math.max(silentSince + this.#takeoverMs, this.#claimsEnd(peer, undefined))
   }
 
   /** A host's list, its cursor moved to the first chunk that is outstanding. */
@@ -245,9 +277,13 @@ export class OriginGate {
       duty = { chunks, cursor: 0, since: duty?.since }
       this.#duties.set(host, duty)
     }
-    while (duty.cursor < chunks.length && !this.#picker.isOutstanding(chunks[duty.cursor] ?? -1))
-      duty.cursor++
+    while (duty.cursor < chunks.length && !this.#isOutstanding(chunks[duty.cursor] ?? -1)) duty.cursor++
     return duty
+  }
+
+  /** This host lacks it and knows of nobody that has it, except hosts that have all. */
+  #isOutstanding(index: number): boolean {
+    return !this.#held.has(index) && this.#picker.copies(index) === 0
   }
 
   #isOurs(index: number): boolean {

@@ -1,5 +1,5 @@
 // PURE. One decision about a blob: which flights to end, which chunks to ask for now and of whom. Lives for one call; all that lasts is
-// in BlobState. Readers' windows come first, then the rarest chunks from peers, then this host's share from the origin.
+// in BlobState. Readers' windows come first, then this host's share from the origin, then the rarest chunks from peers.
 
 import type { BlobState } from './blob-state.ts'
 import { type Assignment, type Flight, ORIGIN } from './flights.ts'
@@ -59,8 +59,9 @@ export class PlanRound {
       this.#room = Math.min(this.#room, settings.totalDepth - flights.count)
       this.#serveReaders()
       if (whole) {
-        this.#fillPeers()
+        // Our share of the origin before what peers have: nobody else brings it, and the others wait for it.
         this.#fillOrigin()
+        this.#fillPeers()
       }
       this.#hedge()
       if (!gate.allowed && flights.count === 0) this.#watchHope()

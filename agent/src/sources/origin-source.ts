@@ -81,6 +81,7 @@ export function createOriginSource(
           // Another origin is asked at once; when all have failed, the round is tried again after a pause.
           if (++failures % (places.length - given.size) !== 0) continue
           if (!mayRetry(known, ++tries, deps.rule)) throw known
+          options.onTrouble?.(known)
           if (known.code !== 'origin-rate-limited')
             await sleep(
               deps.clock,

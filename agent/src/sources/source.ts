@@ -1,5 +1,6 @@
 // Port: anything a chunk can come from. A source moves bytes and knows nothing of proof; the downloader proves.
 import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
+import type { ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
 
@@ -16,6 +17,8 @@ export interface FetchOptions {
   readonly signal: AbortSignal
   /** Told whenever more of `into` is filled: bytes from the front so far. */
   readonly onProgress: (filledBytes: number) => void
+  /** Told of a failed try that the source is going to repeat by itself. */
+  readonly onTrouble?: (error: ShoalError) => void
 }
 
 export interface FetchedChunk {

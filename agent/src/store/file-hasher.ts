@@ -66,7 +66,7 @@ export function createFileHasher(
     return entry
   }
 
-  function onDeath(owner: PoolWorker): void {
+  function onDeath(owner: PoolWorker, cause?: unknown): void {
     if (!pool.delete(owner)) return
     const orphans = [...owner.jobs.values()]
     owner.jobs.clear()
@@ -74,7 +74,7 @@ export function createFileHasher(
       if (entry.starts < MAX_STARTS) place(entry)
       else
         entry.settle(
-          new ShoalError('store-failed', `the worker hashing ${entry.request.path} died, twice`, {}),
+          new ShoalError('store-failed', `the worker hashing ${entry.request.path} died, twice`, {}, cause),
         )
     }
   }
@@ -93,11 +93,12 @@ export function createFileHasher(
   }
 
   function spawn(): PoolWorker {
-    const worker = new Worker(options.workerFile ?? DEFAULT_WORKER)
+    // Options of the process (`--input-type`, `--import`) are not meant for this program.
+    const worker = new Worker(options.workerFile ?? DEFAULT_WORKER, { execArgv: [] })
     const owner: PoolWorker = { worker, jobs: new Map() }
     pool.add(owner)
     worker.on('message', (message: FromHashWorker) => onMessage(owner, message))
-    worker.on('error', () => onDeath(owner))
+    worker.on('error', (error) => onDeath(owner, error))
     worker.on('exit', () => onDeath(owner))
     return owner
   }

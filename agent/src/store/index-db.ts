@@ -1,7 +1,7 @@
 // The index on LevelDB, and with it the lock of the storage path: LevelDB's lock admits one process. LevelDB does not check
 // what it reads, so every value carries its own checksum. Everything in here can be rebuilt; damage never stops a start.
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { ClassicLevel } from 'classic-level'
 import { sha256 } from '../hashing.ts'
@@ -14,6 +14,12 @@ const VALUE_VERSION = 1
 const CHECKSUM_BYTES = 16
 /** Our own row: the format, and proof that LevelDB still has the rows of its start. */
 const FORMAT_KEY = '\u0000format'
+
+/**
+ * Indexes open in this process. LevelDB's lock is a POSIX one: closing any descriptor of its file gives it up for the whole
+ * process, and a refused second attempt from within does just that. So that attempt is refused before it reaches LevelDB.
+ */
+const openHere = new Set<string>()
 
 type Db = ClassicLevel<string, Uint8Array>
 
@@ -51,6 +57,18 @@ export function createIndexDb({ path, log = () => {} }: IndexDbOptions): IndexDb
     return undefined
   }
 
+  async function openOrRebuild(): Promise<Db> {
+    rebuilt = undefined
+    const found = await openDb(path)
+    if (typeof found !== 'string') return found
+    rebuilt = found
+    log('warn', 'index damaged, starting a new one', { reason: found })
+    await setAside(path)
+    const fresh = await openDb(path)
+    if (typeof fresh !== 'string') return fresh
+    throw new ShoalError('store-failed', `cannot create the index: ${fresh}`)
+  }
+
   return {
     name: 'index',
     get rebuilt() {
@@ -61,23 +79,22 @@ export function createIndexDb({ path, log = () => {} }: IndexDbOptions): IndexDb
     },
     async start() {
       if (db !== undefined) return
-      rebuilt = undefined
-      const found = await openDb(path)
-      if (typeof found !== 'string') {
-        db = found
-        return
+      const place = resolve(path)
+      if (openHere.has(place)) throw lockedError(path)
+      openHere.add(place)
+      try {
+        db = await openOrRebuild()
+      } catch (error) {
+        openHere.delete(place)
+        throw error
       }
-      rebuilt = found
-      log('warn', 'index damaged, starting a new one', { reason: found })
-      await setAside(path)
-      const fresh = await openDb(path)
-      if (typeof fresh === 'string') throw new ShoalError('store-failed', `cannot create the index: ${fresh}`)
-      db = fresh
     },
     async stop() {
+      if (db === undefined) return
       const closing = db
       db = undefined
-      await closing?.close()
+      await closing.close()
+      openHere.delete(resolve(path))
     },
     async get(key) {
       const row = await attempt('read the index', () => opened().get(key))
@@ -132,6 +149,15 @@ function indexError(action: string, error: unknown): ShoalError {
   return new ShoalError('store-failed', `cannot ${action}: ${text}`, {}, error)
 }
 
+function lockedError(path: string, cause?: unknown): ShoalError {
+  return new ShoalError(
+    'store-locked',
+    `another Shoal agent is already using ${path}. Stop it first, or give this one a storage path of its own.`,
+    {},
+    cause,
+  )
+}
+
 /** Codes and messages of an error and of what caused it: classic-level keeps the telling one in `cause`. */
 function trail(error: unknown): { readonly codes: readonly string[]; readonly text: string } {
   const codes: string[] = []
@@ -155,14 +181,7 @@ async function openDb(path: string): Promise<Db | string> {
     await db.open()
   } catch (error) {
     const { codes, text } = trail(error)
-    if (codes.includes('LEVEL_LOCKED')) {
-      throw new ShoalError(
-        'store-locked',
-        `another Shoal agent is already using ${path}. Stop it first, or give this one a storage path of its own.`,
-        {},
-        error,
-      )
-    }
+    if (codes.includes('LEVEL_LOCKED')) throw lockedError(path, error)
     if (codes.includes('LEVEL_CORRUPTION')) return text
     // A missing CURRENT, MANIFEST or table is reported in several ways; all mean that tables are gone.
     if (hadTables && /no such file|not found|missing|does not exist|not a/i.test(text)) return text

@@ -18,6 +18,8 @@ export interface Flight {
 
 interface OpenFlight extends Flight {
   filledBytes: number
+  /** The source is trying again after this; gone with the next byte. */
+  trouble: ShoalError | undefined
   readonly abort: AbortController
 }
 
@@ -27,6 +29,8 @@ export interface FlightHooks {
   /** The buffer is full: prove and store it. A rejection goes to `failed`. */
   readonly arrived: (flight: Flight, voucher: ChunkVoucher | undefined) => Promise<void>
   readonly failed: (flight: Flight, error: unknown) => void
+  /** Some source has to try again: see {@link ChunkFlights.trouble}. */
+  readonly troubled: () => void
   /** Whatever happened: called once for each flight, before its buffer is given back. */
   readonly over: (flight: Flight) => void
 }
@@ -55,6 +59,16 @@ export class ChunkFlights {
     return false
   }
 
+  /** What keeps every flight from moving; undefined when at least one is well, or there is none. */
+  get trouble(): ShoalError | undefined {
+    let last: ShoalError | undefined
+    for (const { trouble } of this.#open.values()) {
+      if (trouble === undefined) return undefined
+      last = trouble
+    }
+    return last
+  }
+
   /** Runs one assignment to its end. Rejects only for a programming error. */
   async fly(assignment: Assignment, stop: AbortSignal): Promise<void> {
     const flight: OpenFlight = {
@@ -62,6 +76,7 @@ export class ChunkFlights {
       buffer: this.#buffers.take(chunkLength(this.#geometry, assignment.index)),
       fromOrigin: assignment.source === ORIGIN,
       filledBytes: 0,
+      trouble: undefined,
       abort: new AbortController(),
     }
     this.#open.set(assignment.id, flight)
@@ -107,7 +122,12 @@ export class ChunkFlights {
         onProgress: (filledBytes) => {
           const bytes = filledBytes - flight.filledBytes
           flight.filledBytes = filledBytes
+          flight.trouble = undefined
           this.#hooks.progressed(flight, bytes)
+        },
+        onTrouble: (error) => {
+          flight.trouble = error
+          this.#hooks.troubled()
         },
       })
       if (!abort.signal.aborted) await this.#hooks.arrived(flight, fetched.voucher)

@@ -73,6 +73,7 @@ export class Transfer implements SwarmMember {
       progressed: (flight, bytes) => this.#progressed(flight, bytes),
       arrived: (flight, voucher) => this.#arrived(flight, voucher),
       failed: (flight, error) => this.#failed(flight, error),
+      troubled: () => this.#changed(),
       over: ({ assignment: { index }, buffer }) => this.#early.flightOver(index, buffer, this.has(index)),
     })
   }
@@ -105,10 +106,10 @@ export class Transfer implements SwarmMember {
     return (this.#partial?.held.held ?? 0) > 0 || this.#flights.moving
   }
 
-  /** Why nothing arrives: the last failure, when no peer holds anything and nothing is on its way. */
+  /** Why nothing arrives: the last failure, when no peer holds anything and nothing that is on its way moves. */
   get stuckBecause(): ShoalError | undefined {
-    const idle = this.#flights.count === 0 && (this.#plan?.peerCount() ?? 0) === 0
-    return idle ? this.#lastSourceError : undefined
+    if ((this.#plan?.peerCount() ?? 0) > 0) return undefined
+    return this.#flights.count === 0 ? this.#lastSourceError : this.#flights.trouble
   }
 
   /** @throws ShoalError `store-full` | `conflict` | `store-*` */
@@ -258,6 +259,7 @@ export class Transfer implements SwarmMember {
   }
 
   async #fly(assignment: Parameters<ChunkFlights['fly']>[0], signal: AbortSignal): Promise<void> {
+    this.#deps.log.debug({ blob: this.blob, ...assignment }, 'a chunk is asked for')
     await this.#flights.fly(assignment, signal)
     this.#changed()
     this.#loop?.pump()
