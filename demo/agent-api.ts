@@ -1,8 +1,34 @@
 // The part of an agent's own API that the demo uses: start pulls and follow them to their end.
-import { downloadsShape, errorBody, type PullShape, pullShape } from '@shoal/agent/http/node-shapes.ts'
-import { type Clock, sleep } from '@shoal/protocol/time.ts'
+import {
+  downloadsShape,
+  errorBody,
+  type PullShape,
+  peersShape,
+  pullShape,
+} from '@shoal/agent/http/node-shapes.ts'
+import { ShoalError } from '@shoal/protocol/errors.ts'
+import { type Clock, deadline, sleep } from '@shoal/protocol/time.ts'
 
 const POLL_MS = 200
+const MESH_TIMEOUT_MS = 30_000
+const MESH_POLL_MS = 100
+
+/** Resolves when the agent is connected to so many others. @throws Error when that takes 30 s */
+export async function untilConnected(
+  clock: Clock,
+  http: string,
+  peers: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const late = () =>
+    new ShoalError('peer-unreachable', `${http} found fewer than ${peers} other hosts in 30 s`)
+  using limit = deadline(clock, MESH_TIMEOUT_MS, late, signal)
+  for (;;) {
+    const answer = await fetch(`${http}/api/v1/peers`, { signal: limit.signal })
+    if (peersShape.parse(await jsonOf(answer)).peers.length >= peers) return
+    await sleep(clock, MESH_POLL_MS, limit.signal)
+  }
+}
 
 /** Asks the agent at `http` for a whole repo. @throws Error with the agent's own message */
 export async function startPull(http: string, repo: string, signal: AbortSignal): Promise<PullShape> {

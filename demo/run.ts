@@ -1,10 +1,10 @@
 // The demo's story, in order: Hub, mesh, one host pulls, the others pull, a stock client reads, the table, the verdict.
 import { once } from 'node:events'
-import { formatBytes } from '@shoal/agent/cli/format.ts'
+import { formatBytes, formatDuration } from '@shoal/agent/cli/format.ts'
 import type { PullShape } from '@shoal/agent/http/node-shapes.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import { type LocalHub, startLocalHub } from '@shoal/test/support/local-hub/hub.ts'
-import { followPulls, startPull } from './agent-api.ts'
+import { followPulls, startPull, untilConnected } from './agent-api.ts'
 import { type DemoMesh, startMesh } from './mesh.ts'
 import type { DemoOptions } from './options.ts'
 import type { Program } from './programs.ts'
@@ -49,6 +49,11 @@ export async function runDemo(run: DemoRun): Promise<boolean> {
   })
   try {
     printMesh(mesh)
+    const startedAt = run.clock.now()
+    const others = mesh.agents.length - 1
+    await Promise.all(mesh.agents.map(({ http }) => untilConnected(run.clock, http, others, signal)))
+    const elapsedMs = run.clock.now() - startedAt
+    console.log(`mesh         each host found the ${others} others within ${formatDuration(elapsedMs)}`)
     hub?.counts.reset()
     const outcome = await pullAndRead({ run, mesh, hub, origin, repos, files, modelBytes, signal })
     const verdict = verdictOf(outcome)

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { asShoalError, hasCode, messageOf } from '@shoal/protocol/errors.ts'
 import {
   type BlobId,
+  isCommit,
   parseRepoKey,
   parseRevision,
   type Repo,

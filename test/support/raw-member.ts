@@ -1,6 +1,6 @@
 // A member of the mesh that says on the wire what the test tells it to: the same node and secret as a host, none of the
 // host's manners.
-import { type ExactStream, exactStream } from '@shoal/agent/net/framing.ts'
+import { ExactStream } from '@shoal/agent/net/exact-stream.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import type { MeshSecret } from '@shoal/agent/net/mesh-secret.ts'
 import { createNode, type MeshLibp2p } from '@shoal/agent/net/node.ts'
@@ -50,7 +50,7 @@ export class RawMember implements AsyncDisposable {
     await this.node.handle(
       protocol,
       (stream) => {
-        behave({ stream, bytes: exactStream(stream, 1 << 20) }).catch((error: Error) => stream.abort(error))
+        behave({ stream, bytes: new ExactStream(stream, 1 << 20) }).catch((error: Error) => stream.abort(error))
       },
       { maxInboundStreams: 64 },
     )
@@ -60,7 +60,7 @@ export class RawMember implements AsyncDisposable {
     const connection = this.node.getConnections().find(({ remotePeer }) => remotePeer.toString() === peer)
     if (connection === undefined) throw new Error(`not connected with ${peer}`)
     const stream = await connection.newStream(protocol)
-    return { stream, bytes: exactStream(stream, 1 << 26) }
+    return { stream, bytes: new ExactStream(stream, 1 << 26) }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,7 +6,8 @@ import type { PeerId } from '@shoal/protocol/ids.ts'
 import { decodeMessage, encodeMessage } from '@shoal/protocol/messages.ts'
 import { abortError, type Clock, type Deadline, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import type { z } from 'zod'
-import { type ExactStream, exactStream, frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
+import { ExactStream } from './exact-stream.ts'
+import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 
 /** Neither side waits longer than this without a byte moving. */
 export const ASK_NO_PROGRESS_MS = 10_000
@@ -77,7 +78,7 @@ export class Asker {
     let stream: Stream | undefined
     try {
       stream = await openStream(peer, question.protocol, limit.signal)
-      const bytes = exactStream(stream, question.answerLimitBytes + LENGTH_BYTES)
+      const bytes = new ExactStream(stream, question.answerLimitBytes + LENGTH_BYTES)
       await bytes.write(frameOf(encodeMessage(message, question.askLimitBytes)), limit.signal)
       const encoded = await readFrame(bytes, question.answerLimitBytes, limit.signal, () => limit.extend())
       const answer = decodeMessage(question.answer, encoded, question.answerLimitBytes)
@@ -159,7 +160,7 @@ export class Answerer<Ask extends object, Answer extends object> {
     this.#open.set(peer, open + 1)
     using limit = noProgress(this.#deps.clock, peer, signal)
     try {
-      const bytes = exactStream(stream, this.#question.askLimitBytes + LENGTH_BYTES)
+      const bytes = new ExactStream(stream, this.#question.askLimitBytes + LENGTH_BYTES)
       const encoded = await readFrame(bytes, this.#question.askLimitBytes, limit.signal)
       const message = decodeMessage(this.#question.ask, encoded, this.#question.askLimitBytes)
       const answer = await this.#answer(peer, message, limit.signal)

@@ -12,7 +12,8 @@ import {
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 import { abortError, type Clock, deadline } from '@shoal/protocol/time.ts'
-import { type ExactStream, exactStream, frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
+import { ExactStream } from './exact-stream.ts'
+import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 import type { ChunkReply, MeshHandlers } from './mesh.ts'
 import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
 import type { Traffic } from './traffic.ts'
@@ -66,7 +67,7 @@ export class ChunkServer {
     stream.addEventListener('close', onClose, { once: true })
     const work = AbortSignal.any([signal, died.signal])
     try {
-      const bytes = exactStream(stream, MAX_BUFFERED_BYTES)
+      const bytes = new ExactStream(stream, MAX_BUFFERED_BYTES)
       let more = true
       while (more) more = (await this.#serveOne(stream, bytes, peer, work, surplus)) && !surplus
       await stream.close({ signal: work })

@@ -3,7 +3,7 @@
 import type { Stream } from '@libp2p/interface'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock } from '@shoal/protocol/time.ts'
-import { type ExactStream, exactStream } from './framing.ts'
+import { ExactStream } from './exact-stream.ts'
 
 export const MAX_STREAMS_PER_PEER = 8
 const MAX_WAITING = 64
@@ -109,7 +109,7 @@ export class StreamPool {
       this.#streams.add(stream)
       const pooled: PooledStream = {
         stream,
-        bytes: exactStream(stream, this.#maxBufferedBytes),
+        bytes: new ExactStream(stream, this.#maxBufferedBytes),
         cancelTimer: () => {},
       }
       stream.addEventListener('close', () => this.#forget(pooled), { once: true })

@@ -25,7 +25,7 @@ type Db = ClassicLevel<string, Uint8Array>
 
 /** The index as its owners see it, and what happened to it. */
 export interface IndexDb extends Index {
-  /** Why this start began with an empty index although there was one; owners refill it from disk. */
+  /** Why this start began with an empty index; undefined when it did not. Owners refill it from disk. */
   readonly rebuilt: string | undefined
   /** Values found damaged since the start. */
   readonly damaged: number
@@ -58,14 +58,16 @@ export function createIndexDb({ path, log = () => {} }: IndexDbOptions): IndexDb
   }
 
   async function openOrRebuild(): Promise<Db> {
-    rebuilt = undefined
     const found = await openDb(path)
-    if (typeof found !== 'string') return found
+    if (typeof found !== 'string') {
+      rebuilt = found.isNew ? 'there was none' : undefined
+      return found.db
+    }
     rebuilt = found
     log('warn', 'index damaged, starting a new one', { reason: found })
     await setAside(path)
     const fresh = await openDb(path)
-    if (typeof fresh !== 'string') return fresh
+    if (typeof fresh !== 'string') return fresh.db
     throw new ShoalError('store-failed', `cannot create the index: ${fresh}`)
   }
 
@@ -171,7 +173,7 @@ function trail(error: unknown): { readonly codes: readonly string[]; readonly te
 }
 
 /** The open database, or the sentence that says why it has to be made anew. */
-async function openDb(path: string): Promise<Db | string> {
+async function openDb(path: string): Promise<{ readonly db: Db; readonly isNew: boolean } | string> {
   await mkdir(path, { recursive: true, mode: DIRECTORY_MODE }).catch((error: unknown) => {
     throw storeError(`create ${path}`, error)
   })
@@ -188,7 +190,7 @@ async function openDb(path: string): Promise<Db | string> {
     throw indexError('open the index', error)
   }
   try {
-    return (await checkFormat(db, path, hadTables)) ?? db
+    return (await checkFormat(db, path, hadTables)) ?? { db, isNew: !hadTables }
   } catch (error) {
     await db.close().catch(() => {})
     throw error
