@@ -30,6 +30,7 @@ import { askPeersForManifest } from './peer-manifests.ts'
 import { SourceScores } from './plan/source-score.ts'
 import { ReadRights } from './read-rights.ts'
 import { createHubClient } from './sources/hub-client.ts'
+import { createLoopGuard } from './sources/loop-guard.ts'
 import { createDiskRecords } from './store/disk-records.ts'
 import { createDiskStore } from './store/disk-store.ts'
 import { createHubView } from './store/hub-cache.ts'
@@ -144,6 +145,7 @@ async function startParts(
     },
     { identity, handlers: uploads, clock, random, log: log.byLevel, onFailure },
   )
+  const loop = createLoopGuard(identity.peer, clock)
   const hub = createHubClient(
     {
       hub: settings.hub,
@@ -155,7 +157,7 @@ async function startParts(
       clock,
       random,
       log: log.byLevel,
-      via: () => identity.peer,
+      via: () => loop.outgoing(),
       onOriginRequest: (kind, status) => metrics.originRequest(kind, status),
       onRateLimit: (_bucket, remaining) => metrics.originRateLimitRemaining(remaining),
     },
@@ -273,6 +275,7 @@ async function startParts(
     clock,
     log,
     self: () => identity.peer,
+    admitsVia: (value) => loop.admits(value),
   })
   const closing: Service = {
     name: 'origin and uploads',
