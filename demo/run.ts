@@ -21,13 +21,13 @@ export interface DemoRun extends DemoOptions {
   readonly signal: AbortSignal
 }
 
-const SHARDED = { id: 'shoal-demo/sharded-256m', seed: 'shoal', shards: 4, shardBytes: 64 * 1024 * 1024 }
+const SHARDED = { id: 'shoal-demo/sharded', seed: 'shoal', shards: 4 }
 
 /** @returns whether the verdict is good */
 export async function runDemo(run: DemoRun): Promise<boolean> {
   const failure = new AbortController()
   const signal = AbortSignal.any([run.signal, failure.signal])
-  await using hub = run.real === undefined ? await startEmbeddedHub() : undefined
+  await using hub = run.real === undefined ? await startEmbeddedHub(run.generatedBytes) : undefined
   const origin: Origin = {
     url: hub?.url ?? run.real?.upstream ?? '',
     token: hub === undefined ? process.env.HF_TOKEN : undefined,
@@ -71,9 +71,10 @@ export async function runDemo(run: DemoRun): Promise<boolean> {
   }
 }
 
-async function startEmbeddedHub(): Promise<LocalHub> {
-  console.log(`making a sharded model of ${formatBytes(SHARDED.shards * SHARDED.shardBytes)} …`)
-  return startLocalHub({ repos: [await sileroRepo(), shardedRepo(SHARDED)] })
+async function startEmbeddedHub(bytes: number): Promise<LocalHub> {
+  console.log(`making a sharded model of ${formatBytes(bytes)} …`)
+  const sharded = shardedRepo({ ...SHARDED, shardBytes: Math.floor(bytes / SHARDED.shards) })
+  return startLocalHub({ repos: [await sileroRepo(), sharded] })
 }
 
 function printMesh({ coordinator, agents }: DemoMesh): void {

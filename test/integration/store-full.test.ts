@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { storeLayout } from '@shoal/agent/store/layout.ts'
@@ -16,17 +17,23 @@ const isFull = (error: unknown) => hasCode(error, 'store-full')
 
 /** A folder on a small file system of its own; undefined, said loudly, where none can be mounted. */
 async function smallDisk(context: TestContext, options: string): Promise<string | undefined> {
-  const path = await tempFolder(context)
+  const path = await mkdtemp(join(tmpdir(), 'shoal-test-disk-'))
+  let mounted = false
+  context.after(async () => {
+    // Lazily: hooks run in the order they were made, and the store is closed after this one.
+    if (mounted) execFileSync('umount', ['-l', path])
+    await rm(path, { recursive: true, force: true })
+  })
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `${options},mode=700`, 'shoal-test', path], { stdio: 'pipe' })
+    mounted = true
+    return path
   } catch {
     const why = process.getuid?.() === 0 ? 'mount failed although this is root' : 'this is not root'
     console.log(`SKIPPED, no small disk: ${why}`)
     context.skip(`needs a tmpfs: ${why}`)
     return undefined
   }
-  context.after(() => execFileSync('umount', ['-l', path]))
-  return path
 }
 
 test('a download that does not fit the disk is refused before its first byte', async (context) => {

@@ -60,23 +60,33 @@ export async function startAgent(context: TestContext, options: AgentOptions): P
   await mkdir(storage, { recursive: true, mode: 0o700 })
   const readyFile = join(storage, '..', `ready-${crypto.randomUUID()}.json`)
   const startedAt = systemClock.now()
-  const child = spawn(process.execPath, [...(process.env.PROF ? ['--cpu-prof','--cpu-prof-dir=/tmp/try/prof'] : []), SHOAL, 'agent', '--ready-file', readyFile], {
-    cwd: REPOSITORY,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: process.env.PATH,
-      HOME: join(storage, '..'),
-      SHOAL_STORAGE_PATH: storage,
-      SHOAL_HTTP_LISTEN: '127.0.0.1:0',
-      SHOAL_P2P_LISTEN: '/ip4/127.0.0.1/tcp/0',
-      SHOAL_MDNS: 'false',
-      SHOAL_UPSTREAM: options.hub,
-      SHOAL_MESH_SECRET: MESH_SECRET,
-      SHOAL_PEERS: (options.peers ?? []).flatMap(({ p2p }) => p2p).join(','),
-      SHOAL_LOG_LEVEL: 'info',
-      ...options.env,
+  const child = spawn(
+    process.execPath,
+    [
+      ...(process.env.PROF ? ['--cpu-prof', '--cpu-prof-dir=/tmp/try/prof'] : []),
+      SHOAL,
+      'agent',
+      '--ready-file',
+      readyFile,
+    ],
+    {
+      cwd: REPOSITORY,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        HOME: join(storage, '..'),
+        SHOAL_STORAGE_PATH: storage,
+        SHOAL_HTTP_LISTEN: '127.0.0.1:0',
+        SHOAL_P2P_LISTEN: '/ip4/127.0.0.1/tcp/0',
+        SHOAL_MDNS: 'false',
+        SHOAL_UPSTREAM: options.hub,
+        SHOAL_MESH_SECRET: MESH_SECRET,
+        SHOAL_PEERS: (options.peers ?? []).flatMap(({ p2p }) => p2p).join(','),
+        SHOAL_LOG_LEVEL: 'info',
+        ...options.env,
+      },
     },
-  })
+  )
   const exited = once(child, 'exit').then(([code]): number | null => (typeof code === 'number' ? code : null))
   context.after(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')

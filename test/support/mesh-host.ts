@@ -19,11 +19,15 @@ export const noHandlers: MeshHandlers = {
 }
 
 export interface TestHosts extends AsyncDisposable {
-  /** Starts a node. Options not given are those of a quiet host on 127.0.0.1. */
+  /**
+   * Starts a node. Options not given are those of a quiet host on 127.0.0.1.
+   * @param made told of the node before it starts
+   */
   start(
     options?: Partial<MeshOptions>,
     handlers?: Partial<MeshHandlers>,
     identity?: HostIdentity,
+    made?: (node: MeshNode) => void,
   ): Promise<MeshNode>
   /** What unsupervised work failed with. Empty in a healthy test. */
   readonly failures: readonly unknown[]
@@ -35,7 +39,7 @@ export function testHosts(): TestHosts {
   const failures: unknown[] = []
   return {
     failures,
-    async start(options = {}, handlers = {}, identity = newIdentity()) {
+    async start(options = {}, handlers = {}, identity = newIdentity(), made = () => {}) {
       const storagePath = options.storagePath ?? (await mkdtemp(join(tmpdir(), 'shoal-mesh-')))
       if (options.storagePath === undefined) directories.push(storagePath)
       const node = createMesh(
@@ -57,6 +61,7 @@ export function testHosts(): TestHosts {
         },
       )
       nodes.push(node)
+      made(node)
       await node.start()
       return node
     },

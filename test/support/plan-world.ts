@@ -309,7 +309,10 @@ export class PlanWorld {
 
   #fail(one: Movement, code: ErrorCode): void {
     if (!this.#remove(one)) return
-    this.tell(one.to, (plan) => plan.failed(one.assignment.id, code, this.now))
+    const { to, assignment } = one
+    if (to.plan?.failed(assignment.id, code, this.now) !== true) return this.#pumpSoon(to)
+    to.plan.removePeer(assignment.source)
+    this.#pump(to)
   }
 
   /** Ends a movement and counts what it has moved. False if it was over already. */

@@ -1,5 +1,7 @@
 // A member of the mesh that says on the wire what the test tells it to: the same node and secret as a host, none of the
 // host's manners.
+import type { Stream } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
 import { ExactStream } from '@shoal/agent/net/exact-stream.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import type { MeshSecret } from '@shoal/agent/net/mesh-secret.ts'
@@ -11,7 +13,7 @@ import { testSecret } from './mesh-host.ts'
 
 /** What is read from or written to one stream. */
 export interface RawStream {
-  readonly stream: Awaited<ReturnType<RawMember['open']>>['stream']
+  readonly stream: Stream
   readonly bytes: ExactStream
 }
 
@@ -50,13 +52,19 @@ export class RawMember implements AsyncDisposable {
     await this.node.handle(
       protocol,
       (stream) => {
-        behave({ stream, bytes: new ExactStream(stream, 1 << 20) }).catch((error: Error) => stream.abort(error))
+        behave({ stream, bytes: new ExactStream(stream, 1 << 20) }).catch((error: Error) =>
+          stream.abort(error),
+        )
       },
       { maxInboundStreams: 64 },
     )
   }
 
-  async open(peer: string, protocol: string) {
+  async dial(address: string): Promise<void> {
+    await this.node.dial(multiaddr(address))
+  }
+
+  async open(peer: string, protocol: string): Promise<RawStream> {
     const connection = this.node.getConnections().find(({ remotePeer }) => remotePeer.toString() === peer)
     if (connection === undefined) throw new Error(`not connected with ${peer}`)
     const stream = await connection.newStream(protocol)

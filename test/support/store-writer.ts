@@ -24,8 +24,8 @@ if (!store.isComplete(made.blob)) {
       await partial.write(index, made.chunk(index), made.voucher(index))
       say(`chunk ${index}`)
       if (random.next() < 0.02) {
+        say(`discarding ${index}`)
         await partial.discard([index])
-        say(`discarded ${index}`)
         missing.push(next)
       }
     }

@@ -100,9 +100,10 @@ test('progress adds up the pulls of a host', () => {
 })
 
 test('arguments are read, and refused with a sentence', () => {
-  assert.deepEqual(parseOptions(['--once']), { once: true, real: undefined })
+  assert.deepEqual(parseOptions(['--once']), { once: true, generatedBytes: 268_000_000, real: undefined })
   assert.deepEqual(parseOptions(['--upstream', 'https://huggingface.co/', '--repo', 'org/m']), {
     once: false,
+    generatedBytes: 268_000_000,
     real: { upstream: 'https://huggingface.co', repo: 'org/m' },
   })
   assert.equal(parseOptions(['--help']), 'help')
@@ -112,5 +113,6 @@ test('arguments are read, and refused with a sentence', () => {
     () => parseOptions(['--upstream', 'https://huggingface.co', '--repo', '../x/y']),
     /needs ORG\/NAME/,
   )
+  assert.throws(() => parseOptions(['--size-mb', 'big']), /4 to 100000/)
   assert.throws(() => parseOptions(['--twice']), /--twice/)
 })

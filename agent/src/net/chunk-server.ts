@@ -15,11 +15,10 @@ import { abortError, type Clock, deadline } from '@shoal/protocol/time.ts'
 import { ExactStream } from './exact-stream.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 import type { ChunkReply, MeshHandlers } from './mesh.ts'
+import { PiecePace } from './piece-pace.ts'
 import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
 import type { Traffic } from './traffic.ts'
 
-/** Sent at once; larger ones cost fewer events, smaller ones share a connection more evenly. Measured: see the spec. */
-export const MESSAGE_BYTES = 1024 * 1024
 export const MAX_UPLOADS = 64
 /** A stream without a request for so long is closed. */
 const IDLE_MS = 30_000
@@ -44,7 +43,6 @@ export interface ChunkServerDeps {
 export class ChunkServer {
   readonly #deps: ChunkServerDeps
   readonly #maxUploads: number
-  readonly #messageBytes: number
   readonly #noProgressMs: number
   readonly #streams = new Map<PeerId, Set<Stream>>()
   #uploads = 0
@@ -52,7 +50,6 @@ export class ChunkServer {
   constructor(deps: ChunkServerDeps) {
     this.#deps = deps
     this.#maxUploads = deps.maxUploads ?? MAX_UPLOADS
-    this.#messageBytes = deps.messageBytes ?? MESSAGE_BYTES
     this.#noProgressMs = deps.noProgressMs ?? NO_PROGRESS_MS
   }
 
@@ -68,8 +65,9 @@ export class ChunkServer {
     const work = AbortSignal.any([signal, died.signal])
     try {
       const bytes = new ExactStream(stream, MAX_BUFFERED_BYTES)
+      const pace = new PiecePace(this.#deps.messageBytes)
       let more = true
-      while (more) more = (await this.#serveOne(stream, bytes, peer, work, surplus)) && !surplus
+      while (more) more = (await this.#serveOne(stream, bytes, pace, peer, work, surplus)) && !surplus
       await stream.close({ signal: work })
     } catch (error) {
       const failure = streamError(error, peer, work)
@@ -86,6 +84,7 @@ export class ChunkServer {
   async #serveOne(
     stream: Stream,
     bytes: ExactStream,
+    pace: PiecePace,
     peer: PeerId,
     signal: AbortSignal,
     surplus: boolean,
@@ -93,11 +92,11 @@ export class ChunkServer {
     const request = await this.#readRequest(stream, bytes, signal)
     if (request === undefined) return false
     if (request === 'bad') {
-      await this.#send(bytes, { status: 'bad' }, peer, signal)
+      await this.#send(bytes, pace, { status: 'bad' }, peer, signal)
       throw new ShoalError('bad-message', `${peer} sent a request that makes no sense`, { peer })
     }
     if (surplus || this.#uploads >= this.#maxUploads) {
-      await this.#send(bytes, { status: 'busy' }, peer, signal)
+      await this.#send(bytes, pace, { status: 'busy' }, peer, signal)
       return true
     }
     this.#uploads++
@@ -105,7 +104,7 @@ export class ChunkServer {
     try {
       reply = await this.#answer(peer, request, signal)
       if (signal.aborted) throw abortError(signal)
-      await this.#send(bytes, reply, peer, signal)
+      await this.#send(bytes, pace, reply, peer, signal)
       return true
     } finally {
       this.#uploads--
@@ -150,7 +149,13 @@ export class ChunkServer {
     }
   }
 
-  async #send(bytes: ExactStream, reply: ChunkReply, peer: PeerId, signal: AbortSignal): Promise<void> {
+  async #send(
+    bytes: ExactStream,
+    pace: PiecePace,
+    reply: ChunkReply,
+    peer: PeerId,
+    signal: AbortSignal,
+  ): Promise<void> {
     const body = reply.status === 'ok' ? (reply.bytes ?? new Uint8Array()) : new Uint8Array()
     const header: ChunkHeader = { status: reply.status, length: body.byteLength, voucher: reply.voucher }
     using limit = deadline(
@@ -160,11 +165,15 @@ export class ChunkServer {
       signal,
     )
     await bytes.write(frameOf(encodeMessage(header, LIMITS.chunkHeader)), limit.signal)
-    for (let sent = 0; sent < body.byteLength; sent += this.#messageBytes) {
-      const piece = body.subarray(sent, sent + this.#messageBytes)
+    const { clock, traffic } = this.#deps
+    for (let sent = 0; sent < body.byteLength; ) {
+      const piece = body.subarray(sent, sent + pace.pieceBytes)
+      const from = clock.now()
       await bytes.write(piece, limit.signal)
+      pace.took(clock.now() - from)
       limit.extend()
-      this.#deps.traffic.sent(peer, piece.byteLength)
+      sent += piece.byteLength
+      traffic.sent(peer, piece.byteLength)
     }
   }
 }

@@ -50,7 +50,9 @@ export class BlobState {
     this.whole = settings.whole
     const { seed } = shareSeed(settings.blob, settings.self)
     this.picker = new ChunkPicker(this.held, seed)
-    this.peers = new PeerTable(settings.blob, this.held, this.picker)
+    this.peers = new PeerTable(settings.blob, this.held, this.picker, (peer, index) =>
+      this.gate.owns(peer, index),
+    )
     this.choice = new PeerChoice(this.peers, this.flights, scores, seed)
     this.gate = new OriginGate(settings, this.held, this.peers, this.picker, this.flights, scores)
   }

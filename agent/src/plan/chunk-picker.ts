@@ -26,7 +26,7 @@ export class ChunkPicker {
     return this.#open.held
   }
 
-  /** Grows whenever a chunk becomes open again or loses its last known copy: what was skipped must be looked at anew. */
+  /** Grows whenever a chunk becomes open again or loses a known copy: what was skipped must be looked at anew. */
   get reopened(): number {
     return this.#reopened
   }
@@ -60,7 +60,7 @@ export class ChunkPicker {
 
   removeCopy(index: number): void {
     this.#copies[index] = Math.max((this.#copies[index] ?? 0) - 1, 0)
-    if (this.#copies[index] === 0) this.#reopened++
+    this.#reopened++
   }
 
   /** Open chunks that `holds` has. */

@@ -158,6 +158,11 @@ export class OriginGate {
     return 0
   }
 
+  /** The chunk is a peer's to bring. */
+  owns(peer: string, index: number): boolean {
+    return this.#owners.owner(index) === peer
+  }
+
   /** A reachable host has the chunk. */
   isHeld(index: number): boolean {
     return this.#holders.some((peer) => holdsChunk(peer, index))
@@ -210,7 +215,10 @@ export class OriginGate {
   #isBehind(peer: Peer, now: number, wake: WakeTime): boolean {
     const { chunks, cursor } = this.#duty(peer.id)
     let rest = 0
-    for (let at = cursor; at < chunks.length; at++) if (this.#isOutstanding(chunks[at] ?? -1)) rest++
+    for (let at = cursor; at < chunks.length; at++) {
+      const index = chunks[at] ?? -1
+      if (!this.#held.has(index) && !this.isHeld(index)) rest++
+    }
     if (rest === 0) return false
     const patienceMs = BEHIND_SLACK_MS + 4 * this.#expectedMs
     const perChunkMs = Math.max(BEHIND_RATIO * this.#intervalMs, patienceMs / rest)
@@ -266,10 +274,12 @@ export class OriginGate {
     // While we cannot reach the origin ourselves, the silence of others says nothing about them.
     if (peer === undefined || since === undefined || this.#failures > 0) return Number.POSITIVE_INFINITY
     const silentSince = Math.max(peer.lastBroughtAt, since, this.#recoveredAt)
-    return Math.max(silentSince + this.#takeoverMs, this.#claimsEnd(peer, undefined))
+    // Who has said nothing at all since may only be out of hearing: announcements get lost.
+    const patienceMs = peer.heardAt > silentSince ? this.#takeoverMs : 2 * this.#takeoverMs
+    return Math.max(silentSince + patienceMs, this.#claimsEnd(peer, undefined))
   }
 
-  /** A host's list, its cursor moved to the first chunk that is outstanding. */
+  /** A host's list, its cursor moved to the first chunk that it still has to bring: that neither it nor we have. */
   #duty(host: string): Duty {
     const chunks = this.#owners.chunksOf(host)
     let duty = this.#duties.get(host)
@@ -277,13 +287,12 @@ export class OriginGate {
       duty = { chunks, cursor: 0, since: duty?.since }
       this.#duties.set(host, duty)
     }
-    while (duty.cursor < chunks.length && !this.#isOutstanding(chunks[duty.cursor] ?? -1)) duty.cursor++
+    const peer = this.#peers.get(host)
+    for (; duty.cursor < chunks.length; duty.cursor++) {
+      const index = chunks[duty.cursor] ?? -1
+      if (!this.#held.has(index) && (peer === undefined || !holdsChunk(peer, index))) break
+    }
     return duty
-  }
-
-  /** This host lacks it and knows of nobody that has it, except hosts that have all. */
-  #isOutstanding(index: number): boolean {
-    return !this.#held.has(index) && this.#picker.copies(index) === 0
   }
 
   #isOurs(index: number): boolean {

@@ -14,11 +14,13 @@ export interface Peer {
   /** Open chunks among those it holds; kept only for a map. */
   useful: number
   wanting: boolean
-  /** When it began to want the blob, as far as known, and how many chunks nobody known had before it has brought since. */
+  /** When it began to want the blob, as far as known, and what it has brought since: chunks of its share, or that nobody had. */
   wantingSince: number
   brought: number
   /** When it last brought one: the evidence that it does its share at the origin. */
   lastBroughtAt: number
+  /** When it last said anything about the blob. */
+  heardAt: number
   /** Chunks it is fetching from the origin, by its own word, and when it first said so. */
   claims: ReadonlyMap<number, number>
   /** When it last said what it is fetching. */
@@ -35,13 +37,23 @@ export class PeerTable {
   readonly #blob: string
   readonly #held: ChunkMap
   readonly #picker: ChunkPicker
+  readonly #owns: (peer: string, index: number) => boolean
   readonly #peers = new Map<string, Peer>()
 
-  /** @param held chunks of this host, kept up to date by the plan */
-  constructor(blob: string, held: ChunkMap, picker: ChunkPicker) {
+  /**
+   * @param held chunks of this host, kept up to date by the plan
+   * @param owns whether a chunk is a peer's share of the origin
+   */
+  constructor(
+    blob: string,
+    held: ChunkMap,
+    picker: ChunkPicker,
+    owns: (peer: string, index: number) => boolean,
+  ) {
     this.#blob = blob
     this.#held = held
     this.#picker = picker
+    this.#owns = owns
   }
 
   get(id: string): Peer | undefined {
@@ -65,6 +77,7 @@ export class PeerTable {
       peer.brought = 0
     }
     peer.wanting = facts.wanting
+    peer.heardAt = now
     if (facts.claimed !== undefined) {
       peer.claims = new Map([...facts.claimed].map((index) => [index, peer.claims.get(index) ?? now]))
       peer.claimsAt = now
@@ -82,12 +95,14 @@ export class PeerTable {
   /** A peer announced chunks that it has stored. Unknown peers and indices beyond the blob are passed over. */
   gained(id: string, indices: Iterable<number>, now: number): void {
     const peer = this.#peers.get(id)
-    if (peer === undefined || peer.holds === 'all') return
+    if (peer === undefined) return
+    peer.heardAt = now
+    if (peer.holds === 'all') return
     peer.holds ??= new ChunkMap(this.#held.chunkCount)
     let brought = 0
     for (const index of indices) {
       if (index >= this.#held.chunkCount || !peer.holds.add(index)) continue
-      if (this.#picker.copies(index) === 0 && !this.#held.has(index)) brought++
+      if (!this.#held.has(index) && (this.#picker.copies(index) === 0 || this.#owns(id, index))) brought++
       this.#picker.addCopy(index)
       if (this.#picker.isOpen(index)) peer.useful++
     }
@@ -133,6 +148,7 @@ export class PeerTable {
       wantingSince: now,
       brought: 0,
       lastBroughtAt: now,
+      heardAt: now,
       claims: new Map(),
       claimsAt: now,
     }

@@ -213,6 +213,7 @@ export class PlanRound {
 
   #launch(index: number, source: string, why: Assignment['why']): void {
     this.#start.push(this.#state.launch(index, source, why, this.#now))
+    this.#wake.by(this.#now + STALL_MS)
     this.#room--
   }
 

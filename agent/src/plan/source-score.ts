@@ -92,7 +92,7 @@ export class SourceScores {
       return false
     }
     if (code === 'peer-busy') {
-      if (score.busyUntil + BUSY_FORGOTTEN_MS <= now) score.busySince = now
+      if (score.busyUntil + BUSY_FORGOTTEN_MS <= now || score.busySince > now) score.busySince = now
       score.depth = Math.max(FIRST_DEPTH, score.depth - 1)
     }
     score.busyUntil = now + BUSY_COOLDOWN_MS

@@ -2,7 +2,7 @@
 // around it, the layout in layout.ts. What is here is known from memory, filled by recovery.ts on every start.
 import { lstat, open, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ChunkGeometry, type ChunkMap, chunkLength } from '@shoal/protocol/chunks.ts'
+import type { ChunkGeometry, ChunkMap } from '@shoal/protocol/chunks.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { type BlobId, blobParts } from '@shoal/protocol/ids.ts'
 import { type Clock, systemClock } from '@shoal/protocol/time.ts'
@@ -26,7 +26,7 @@ import { type StoreLayout, storeLayout } from './layout.ts'
 import { dropPartial, findPartial, openPartialFiles } from './open-partial.ts'
 import { FilePartial } from './partial-blob.ts'
 import { publishFile, removeFiles, writeSidecar } from './publish.ts'
-import { recover, type StoredPartial } from './recovery.ts'
+import { heldBytes, recover, type StoredPartial, sumOf } from './recovery.ts'
 import { dropQuarantined, moveToPartial, setAside } from './repair.ts'
 import { createSpaceLedger, type SpaceLedger } from './space.ts'
 import { FILE_MODE, type StoreLog, storeError } from './store-files.ts'
@@ -385,14 +385,4 @@ class DiskStore implements BlobStore {
     if (this.#hashing === undefined) throw new ShoalError('not-running', 'the store is not open')
     return this.#hashing
   }
-}
-
-function sumOf(geometry: ChunkGeometry, indices: Iterable<number>): number {
-  let bytes = 0
-  for (const index of indices) bytes += chunkLength(geometry, index)
-  return bytes
-}
-
-function heldBytes({ geometry, held }: StoredPartial): number {
-  return held.complete ? geometry.sizeBytes : sumOf(geometry, held.indices())
 }

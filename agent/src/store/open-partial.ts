@@ -22,16 +22,14 @@ export async function findPartial(
   geometry: ChunkGeometry,
   log: StoreLog,
 ): Promise<LoadedPartial | undefined> {
-  let why = 'cut differently'
   try {
     const loaded = await loadPartial(layout, blob)
     if (loaded?.content.geometry.text === geometry.text) return loaded
-    if (loaded === undefined) why = 'not usable'
+    if (loaded !== undefined) log('info', 'partial blob dropped: cut differently', { blob })
   } catch (error) {
-    why = messageOf(error)
+    log('warn', 'partial blob dropped: not usable', { blob, reason: messageOf(error) })
   }
   await dropPartial(layout, blob)
-  log('debug', 'partial blob starts anew', { blob, reason: why })
   return undefined
 }
 

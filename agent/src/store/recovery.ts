@@ -2,7 +2,7 @@
 // are the truth; nothing complete is hashed again. Only runs under the lock of the storage path.
 import { lstat, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ChunkGeometry, ChunkMap } from '@shoal/protocol/chunks.ts'
+import { type ChunkGeometry, ChunkMap, chunkLength } from '@shoal/protocol/chunks.ts'
 import { messageOf } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
@@ -207,4 +207,15 @@ async function lastBootId(layout: StoreLayout): Promise<unknown> {
   } catch {
     return undefined
   }
+}
+
+/** Bytes of some chunks. */
+export function sumOf(geometry: ChunkGeometry, indices: Iterable<number>): number {
+  let bytes = 0
+  for (const index of indices) bytes += chunkLength(geometry, index)
+  return bytes
+}
+
+export function heldBytes({ geometry, held }: StoredPartial): number {
+  return held.complete ? geometry.sizeBytes : sumOf(geometry, held.indices())
 }

@@ -1,0 +1,402 @@
+// Who gets in and who stays: admission by the mesh secret, bans, discovery, restarts, hosts that break, hang or come back.
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { multiaddr } from '@multiformats/multiaddr'
+import { newIdentity } from '@shoal/agent/net/identity.ts'
+import type { MeshNode } from '@shoal/agent/net/mesh-node.ts'
+import { MeshSecret } from '@shoal/agent/net/mesh-secret.ts'
+import { fixedSlices, MAX_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
+import { parseBlobId } from '@shoal/protocol/ids.ts'
+import { bareNode } from '../canary/bare-nodes.ts'
+import { addressOf, type TestHosts, testHosts, testSecret, until } from '../support/mesh-host.ts'
+import { RawMember } from '../support/raw-member.ts'
+
+const never = new AbortController().signal
+const otherSecret = new MeshSecret(new Uint8Array(32).fill(8))
+const blob = parseBlobId(`sha256:${'01'.repeat(32)}`)
+const geometry = fixedSlices(2 * MAX_CHUNK_BYTES, MAX_CHUNK_BYTES)
+
+if (process.env.MESH_CHILD !== undefined) await beHost()
+else declareTests()
+
+function declareTests(): void {
+  test('a host with another secret is refused on both sides, and no muxer is ever built for it', async (t) => {
+    const hosts = hostsOf(t)
+    const [inside, outside] = await Promise.all([
+      hosts.start(),
+      hosts.start({ secret: async () => otherSecret }),
+    ])
+    await assert.rejects(outside.dial(addressOf(inside), never), {
+      code: 'peer-unreachable',
+      message: /secret/,
+    })
+    await assert.rejects(inside.dial(addressOf(outside), never), {
+      code: 'peer-unreachable',
+      message: /secret/,
+    })
+    for (const node of [inside, outside]) {
+      await until('both refusals are counted', () => node.counters().connectionsRefused === 2, 5_000)
+      assert.equal(node.counters().connectionsAdmitted, 0)
+      assert.deepEqual(node.peers(), [])
+    }
+  })
+
+  test('a stock libp2p node, an echo and a scanner get nothing', async (t) => {
+    const hosts = hostsOf(t)
+    const inside = await hosts.start()
+    const stock = await bareNode()
+    t.after(() => stock.stop())
+    await assert.rejects(stock.dial(multiaddr(addressOf(inside)), { signal: AbortSignal.timeout(5_000) }))
+    for (const text of [
+      'GET / HTTP/1.1\r\nHost: x\r\n\r\n',
+      '\x13/multistream/1.0.0\n\x0d/yamux/1.0.0\n',
+      '\xff'.repeat(5_000),
+    ]) {
+      const socket = connect(portOf(addressOf(inside)), '127.0.0.1')
+      socket.on('error', () => {})
+      let received = 0
+      socket.on('data', (data) => {
+        received += data.byteLength
+      })
+      socket.write(text, 'latin1')
+      await Promise.race([once(socket, 'close'), new Promise((resolve) => setTimeout(resolve, 4_000))])
+      assert.ok(socket.destroyed, 'the socket was not closed')
+      assert.ok(received < 200, `${received} bytes were given`)
+    }
+    assert.equal(inside.counters().connectionsAdmitted, 0)
+    const friend = await hosts.start()
+    await friend.dial(addressOf(inside), never)
+    assert.equal(inside.counters().connectionsAdmitted, 1)
+  })
+
+  test('of several secrets tried at once none is let in, and who has the right one is', async (t) => {
+    const hosts = hostsOf(t)
+    const inside = await hosts.start()
+    const wrong = await Promise.all(
+      Array.from({ length: 5 }, (_, at) =>
+        RawMember.start(new MeshSecret(new Uint8Array(32).fill(100 + at))),
+      ),
+    )
+    t.after(() => Promise.all(wrong.map((member) => member[Symbol.asyncDispose]())))
+    const right = await hosts.start()
+    const dials = await Promise.allSettled([
+      ...wrong.map((member) => member.dial(addressOf(inside))),
+      right.dial(addressOf(inside), never),
+    ])
+    assert.deepEqual(
+      dials.map(({ status }) => status),
+      [...wrong.map(() => 'rejected'), 'fulfilled'],
+    )
+    assert.equal(inside.counters().connectionsAdmitted, 1)
+  })
+
+  test('a ban cuts at once, holds in both directions, and ends', async (t) => {
+    const hosts = hostsOf(t)
+    const bad = await hosts.start()
+    const good = await hosts.start({ staticPeers: async () => [addressOf(bad)] })
+    await until('they are connected', () => good.isConnected(bad.self))
+    const downs: string[] = []
+    good.listen({ peerUp: () => {}, peerDown: (peer) => downs.push(peer), have: () => {} })
+    good.ban(bad.self, 2_500, 'test')
+    await until('the connection is cut', () => !good.isConnected(bad.self), 1_000)
+    assert.deepEqual(downs, [bad.self])
+    await assert.rejects(good.dial(addressOf(bad), never), { code: 'peer-unreachable' })
+    await assert.rejects(bad.dial(addressOf(good), never), { code: 'peer-unreachable' })
+    assert.equal(good.isConnected(bad.self), false)
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    assert.equal(await bad.dial(addressOf(good), never), good.self)
+  })
+
+  test('a peer has at most two connections, however many it makes at once', async (t) => {
+    const hosts = hostsOf(t)
+    const inside = await hosts.start()
+    const greedy = await RawMember.start()
+    t.after(() => greedy[Symbol.asyncDispose]())
+    const dials = Array.from({ length: 6 }, () =>
+      greedy.node.dial(multiaddr(addressOf(inside)), { force: true }),
+    )
+    await Promise.allSettled(dials)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    const open = greedy.node.getConnections().filter(({ status }) => status === 'open').length
+    assert.ok(open >= 1 && open <= 2, `${open} are open`)
+    assert.ok(inside.isConnected(greedy.peer))
+  })
+
+  test('six hosts that start at once and know one of them find all others', async (t) => {
+    const hosts = hostsOf(t)
+    const first = await hosts.start()
+    const others = await Promise.all(
+      Array.from({ length: 5 }, () => hosts.start({ staticPeers: async () => [addressOf(first)] })),
+    )
+    const all = [first, ...others]
+    const start = performance.now()
+    await until('everybody knows everybody', () => all.every((node) => node.peers().length === 5), 12_000)
+    t.diagnostic(`full mesh after ${(performance.now() - start).toFixed(0)} ms`)
+  })
+
+  test('a static peer given by address alone, by name, or being this host itself, is handled', async (t) => {
+    const hosts = hostsOf(t)
+    const first = await hosts.start()
+    const port = portOf(addressOf(first))
+    const byName = await hosts.start({ staticPeers: async () => [`/dns4/localhost/tcp/${port}`] })
+    const byAddress = await hosts.start({ staticPeers: async () => [`/ip4/127.0.0.1/tcp/${port}`] })
+    await until(
+      'both are connected',
+      () => byName.isConnected(first.self) && byAddress.isConnected(first.self),
+    )
+    await assert.rejects(first.dial(`/ip4/127.0.0.1/tcp/${port}`, never), { message: /is this host itself/ })
+    await assert.rejects(first.dial(addressOf(first), never), { message: /is this host itself/ })
+    const refused = hosts.start({ staticPeers: async () => ['10.0.0.1:8002'] })
+    await assert.rejects(refused, { code: 'bad-config', message: /not a peer address: "10.0.0.1:8002"/ })
+  })
+
+  test('with mDNS off no UDP socket is opened, with mDNS on one is', async (t) => {
+    const hosts = hostsOf(t)
+    const udp = () => process.getActiveResourcesInfo().filter((name) => name.startsWith('UDP')).length
+    assert.equal(udp(), 0)
+    const quiet = await hosts.start()
+    assert.equal(udp(), 0)
+    const loud = await hosts.start({ mdns: true })
+    assert.ok(udp() > 0)
+    await Promise.all([loud.stop(), quiet.stop()])
+    await until('the UDP sockets are closed', () => udp() === 0, 3_000)
+  })
+
+  test('a host can stop and start, as often as it likes and in any order of calls', async (t) => {
+    const hosts = hostsOf(t)
+    const one = await hosts.start()
+    const two = await hosts.start()
+    await one.stop()
+    await one.stop()
+    assert.deepEqual([one.addresses(), one.peers()], [[], []])
+    for (let round = 0; round < 3; round++) {
+      await Promise.all([one.start(), one.start()])
+      assert.equal(await one.dial(addressOf(two), never), two.self)
+      await Promise.all([one.stop(), one.start(), one.stop(), one.start()])
+      assert.equal(await two.dial(addressOf(one), never), one.self)
+      await until('two sees one once', () => two.peers().length === 1)
+      await one.stop()
+      await until('two has noticed', () => two.peers().length === 0, 5_000)
+    }
+  })
+
+  test('a start that fails leaves nothing behind, and the next one works', async (t) => {
+    const hosts = hostsOf(t)
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const port = (taken.address() as { port: number }).port
+    let node: MeshNode | undefined
+    await assert.rejects(
+      hosts.start({ listen: [`/ip4/127.0.0.1/tcp/${port}`] }, {}, newIdentity(), (made) => {
+        node = made
+      }),
+    )
+    assert.ok(node)
+    assert.deepEqual(node.addresses(), [])
+    taken.close()
+    await once(taken, 'close')
+    await node.start()
+    assert.equal(portOf(addressOf(node)), port)
+  })
+
+  test('hosts move to another mesh by stopping and starting with its secret and peers', async (t) => {
+    const hosts = hostsOf(t)
+    let secret = testSecret
+    let peers: string[] = []
+    const options = { secret: async () => secret, staticPeers: async () => peers }
+    const [stays, first, second] = await Promise.all([
+      hosts.start(),
+      hosts.start(options),
+      hosts.start(options),
+    ])
+    await first.dial(addressOf(stays), never)
+    await second.dial(addressOf(first), never)
+    await Promise.all([first.stop(), second.stop()])
+    secret = otherSecret
+    await first.start()
+    peers = [addressOf(first)]
+    await second.start()
+    await until('the two meet again', () => second.isConnected(first.self))
+    await assert.rejects(stays.dial(addressOf(first), never), { message: /secret/ })
+    assert.equal(stays.peers().length, 0)
+  })
+
+  test('a host that comes back with the same key is connected again within seconds', async (t) => {
+    const hosts = hostsOf(t)
+    const identity = newIdentity()
+    const port = await freePort()
+    const listen = [`/ip4/127.0.0.1/tcp/${port}`]
+    const first = await hosts.start({ listen }, {}, identity)
+    const other = await hosts.start({ staticPeers: async () => [addressOf(first)] })
+    await until('they are connected', () => other.isConnected(first.self))
+    await first.stop()
+    await until('it is missed', () => !other.isConnected(first.self), 3_000)
+    const again = await hosts.start({ listen }, {}, identity)
+    const start = performance.now()
+    await until('it is back', () => other.isConnected(identity.peer) && again.isConnected(other.self), 15_000)
+    t.diagnostic(`back after ${(performance.now() - start).toFixed(0)} ms`)
+  })
+
+  test('a broken connection is made again within seconds', async (t) => {
+    const hosts = hostsOf(t)
+    const first = await hosts.start()
+    const wire = await breakableWire(t, portOf(addressOf(first)))
+    const other = await hosts.start({ staticPeers: async () => [`/ip4/127.0.0.1/tcp/${wire.port}`] })
+    await until('they are connected', () => other.isConnected(first.self))
+    for (let round = 0; round < 2; round++) {
+      const down = new Promise<void>((resolve) => {
+        other.listen({ peerUp: () => {}, peerDown: () => resolve(), have: () => {} })
+      })
+      // Whatever lies between them: also a direct connection that they may have made since.
+      wire.break()
+      const direct = new Promise<void>((resolve) => setTimeout(resolve, 300))
+      await Promise.race([down, direct])
+      await until(
+        'they are connected again',
+        () => other.isConnected(first.self) && first.isConnected(other.self),
+        15_000,
+      )
+    }
+  })
+
+  test('a host killed in the middle of a chunk is a lost peer within a second or two', async (t) => {
+    const hosts = hostsOf(t)
+    const asker = await hosts.start()
+    const child = await childHost(t)
+    const peer = await asker.dial(child.address, never)
+    const into = new Uint8Array(MAX_CHUNK_BYTES)
+    const fetches = [0, 1].map((index) =>
+      asker.fetchChunk(
+        peer,
+        { blob, geometry, index, into },
+        { waitMs: 0 },
+        { signal: never, onProgress: () => {} },
+      ),
+    )
+    const outcome = Promise.allSettled(fetches)
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    const killed = performance.now()
+    child.process.kill('SIGKILL')
+    for (const result of await outcome)
+      assert.equal(result.status === 'rejected' && result.reason.code, 'peer-unreachable')
+    assert.ok(performance.now() - killed < 2_000)
+    await until('the peer is gone', () => !asker.isConnected(peer), 2_000)
+  })
+
+  test('a host that is stopped in its tracks is noticed, and connected again when it goes on', async (t) => {
+    const hosts = hostsOf(t)
+    const asker = await hosts.start({ tuning: { keepAliveMs: 300 } })
+    const child = await childHost(t)
+    const peer = await asker.dial(child.address, never)
+    child.process.kill('SIGSTOP')
+    const stopped = performance.now()
+    await until('it is given up', () => !asker.isConnected(peer), 5_000)
+    t.diagnostic(`noticed after ${(performance.now() - stopped).toFixed(0)} ms with keep-alive 300 ms`)
+    // A stop of ours is not held up by such a peer either.
+    child.process.kill('SIGCONT')
+    await until('it is back', () => asker.isConnected(peer), 15_000)
+    child.process.kill('SIGSTOP')
+    const stopping = performance.now()
+    await asker.stop()
+    assert.ok(performance.now() - stopping < 4_000, 'stopping took too long')
+    child.process.kill('SIGCONT')
+  })
+
+  test('what a host tells an admitted peer of itself names no software versions, paths or users', async (t) => {
+    const hosts = hostsOf(t)
+    const inside = await hosts.start()
+    const member = await RawMember.start()
+    t.after(() => member[Symbol.asyncDispose]())
+    const told = new Promise<{ agentVersion?: string; protocolVersion?: string; protocols: string[] }>(
+      (resolve) => {
+        member.node.addEventListener('peer:identify', ({ detail }) => resolve(detail))
+      },
+    )
+    await member.dial(addressOf(inside))
+    const { agentVersion, protocolVersion, protocols } = await told
+    assert.equal(agentVersion, 'shoal')
+    assert.equal(protocolVersion, 'ipfs/0.1.0')
+    for (const protocol of protocols) assert.match(protocol, /^\/(shoal|ipfs|meshsub)\//)
+  })
+}
+
+function hostsOf(t: TestContext): TestHosts {
+  const hosts = testHosts()
+  t.after(async () => {
+    await hosts[Symbol.asyncDispose]()
+    assert.deepEqual(hosts.failures, [])
+  })
+  return hosts
+}
+
+function portOf(address: string): number {
+  return Number(
+    multiaddr(address)
+      .getComponents()
+      .find(({ name }) => name === 'tcp')?.value,
+  )
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A TCP forwarder whose connections can be reset. */
+async function breakableWire(
+  t: TestContext,
+  toPort: number,
+): Promise<{ readonly port: number; break(): void }> {
+  const sockets = new Set<Socket>()
+  const server: Server = createServer((inbound) => {
+    const outbound = connect(toPort, '127.0.0.1')
+    for (const [socket, other] of [
+      [inbound, outbound],
+      [outbound, inbound],
+    ] as const) {
+      sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        sockets.delete(socket)
+        other.destroy()
+      })
+      socket.pipe(other)
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const breakAll = () => {
+    for (const socket of sockets) socket.resetAndDestroy()
+  }
+  t.after(() => {
+    breakAll()
+    server.close()
+  })
+  return { port: (server.address() as { port: number }).port, break: breakAll }
+}
+
+async function childHost(
+  t: TestContext,
+): Promise<{ readonly process: ChildProcess; readonly address: string }> {
+  const child = fork(import.meta.filename, { env: { ...process.env, MESH_CHILD: '1' }, execArgv: [] })
+  t.after(() => child.kill('SIGKILL'))
+  const [address] = await once(child, 'message')
+  return { process: child, address: String(address) }
+}
+
+/** The other process: a host whose chunk 0 is large and comes at once, and whose chunk 1 never comes. */
+async function beHost(): Promise<void> {
+  const hosts = testHosts()
+  const bytes = new Uint8Array(MAX_CHUNK_BYTES)
+  const node = await hosts.start(
+    {},
+    { chunk: async (_peer, { index }) => (index === 1 ? new Promise(() => {}) : { status: 'ok', bytes }) },
+  )
+  process.send?.(addressOf(node))
+}
