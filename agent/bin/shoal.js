@@ -9,6 +9,9 @@ if (major < 22 || (major === 22 && minor < 18)) {
   )
   process.exit(1)
 }
+// Chunks lie outside the JavaScript heap; letting its young part grow to 64 MB would only cost memory (110 MB of heap became 52).
+const { setFlagsFromString } = await import('node:v8')
+setFlagsFromString('--semi-space-growth-factor=1')
 // Halves the processor time of a start: types are stripped and code is compiled once. A folder of ours, not a shared temporary
 // one, where others could put code; where it cannot be written, nothing is kept.
 const { enableCompileCache } = await import('node:module')

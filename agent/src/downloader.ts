@@ -2,14 +2,16 @@
 // transfers, lets them linger for a client that comes back, stops them. What a transfer does is its own.
 import { type ByteRange, type ChunkGeometry, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
-import { type BlobId, isCommit, type PeerId } from '@shoal/protocol/ids.ts'
+import { type BlobId, type PeerId, repoKey } from '@shoal/protocol/ids.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
 import { abortError, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import type { BlobProgress, ByteOrigin, Downloads, FileReader, WantedFile } from './downloads-port.ts'
 import type { Mesh } from './net/mesh.ts'
+import { ShownFiles } from './shown-files.ts'
 import type { Hub } from './sources/hub.ts'
 import { peerSource } from './sources/peer-source.ts'
 import type { HubView } from './store/view.ts'
+import { CallerTokens, withTokens } from './transfer/caller-tokens.ts'
 import { Transfer } from './transfer/transfer.ts'
 import type { TransferDeps } from './transfer/transfer-deps.ts'
 import { newReaderId, PIECE_BYTES, readTransfer } from './transfer/transfer-reader.ts'
@@ -24,7 +26,7 @@ const WHOLE_FROM_BYTES = 32 * 1024 * 1024
 const SUSPECT_MS = 60 * 60_000
 const MAX_SUSPECTS = 1_000
 
-export interface DownloaderDeps extends Omit<TransferDeps, 'peer'> {
+export interface DownloaderDeps extends Omit<TransferDeps, 'peer' | 'wrongBytes'> {
   readonly mesh: Pick<Mesh, 'fetchChunk'>
   readonly hub: Pick<Hub, 'source'>
   readonly view: Pick<HubView, 'link' | 'setRef'>
@@ -35,8 +37,7 @@ export interface DownloaderDeps extends Omit<TransferDeps, 'peer'> {
 
 interface Running {
   readonly transfer: Transfer
-  /** Tokens of callers that passed the gate; the newest first. */
-  readonly tokens: (string | undefined)[]
+  readonly tokens: CallerTokens
   users: number
   cancelLinger: () => void
 }
@@ -46,11 +47,12 @@ export class Downloader implements Downloads, Service {
   readonly #deps: DownloaderDeps
   readonly #running = new Map<BlobId, Running>()
   readonly #suspects = new Map<BlobId, number>()
-  readonly #linked = new Set<string>()
+  readonly #shown: ShownFiles
   #tasks: Tasks | undefined
 
   constructor(deps: DownloaderDeps) {
     this.#deps = deps
+    this.#shown = new ShownFiles(deps.view)
   }
 
   async start(): Promise<void> {
@@ -70,40 +72,13 @@ export class Downloader implements Downloads, Service {
   async open(file: WantedFile, first?: ByteRange): Promise<FileReader> {
     const { blob, sizeBytes } = file.entry
     if (sizeBytes === 0) await this.#putEmpty(file)
-    if (this.#deps.store.isComplete(blob)) {
-      const reader = await this.#openComplete(file)
-      if (reader !== undefined) return reader
-    }
-    const running = await this.#join(file)
-    const { transfer } = running
-    const ahead = newReaderId()
-    if (first !== undefined && first.end > first.start) {
-      if (isWhole(first, sizeBytes)) transfer.fetchWhole()
-      const { first: from, afterLast } = chunksOf(transfer.geometry, first)
-      transfer.feed.want(ahead, from, afterLast)
-      try {
-        await this.#firstSign(transfer)
-      } catch (error) {
-        transfer.feed.unwant(ahead)
-        this.#leave(running)
-        throw error
+    for (;;) {
+      if (this.#deps.store.isComplete(blob)) {
+        const reader = await this.#openComplete(file)
+        if (reader !== undefined) return reader
       }
-    }
-    let closed = false
-    return {
-      sizeBytes,
-      suspectPrefix: this.#isSuspect(blob),
-      from: origins(transfer.progress()),
-      bytes: (range, signal) => {
-        transfer.feed.unwant(ahead)
-        if (isWhole(range, sizeBytes)) transfer.fetchWhole()
-        return readTransfer(transfer, this.#deps.store, range, signal)
-      },
-      close: async () => {
-        transfer.feed.unwant(ahead)
-        if (!closed) this.#leave(running)
-        closed = true
-      },
+      const running = await this.#join(file, first !== undefined && this.#meansWhole(file, first))
+      if (running !== undefined) return this.#openArriving(file, running, first)
     }
   }
 
@@ -114,18 +89,17 @@ export class Downloader implements Downloads, Service {
     const { signal, onProgress } = options
     throwIfAborted(signal)
     if (file.entry.sizeBytes === 0) await this.#putEmpty(file)
-    if (this.#deps.store.isComplete(file.entry.blob)) {
-      await this.#show(file)
+    const running = await this.#join(file, true)
+    if (running === undefined) {
+      await this.#shown.show(file)
       return onDisk(file)
     }
-    const running = await this.#join(file)
     const { transfer } = running
     try {
-      transfer.fetchWhole()
       await over(transfer, signal, onProgress)
       if (transfer.state !== 'complete')
         throw transfer.error ?? new ShoalError('no-source', 'the download ended without the file')
-      await this.#show(file)
+      await this.#shown.show(file)
       return transfer.progress()
     } finally {
       this.#leave(running)
@@ -146,43 +120,66 @@ export class Downloader implements Downloads, Service {
 
   // --- transfers ------------------------------------------------------------------------------------------------------
 
-  async #join(file: WantedFile): Promise<Running> {
-    const tasks = this.#tasks
-    if (tasks === undefined) throw new ShoalError('not-running', 'the agent is stopping')
-    const token = file.caller.kind === 'operator' ? this.#deps.operatorToken() : file.caller.token
-    const known = this.#running.get(file.entry.blob)
-    if (known !== undefined && !known.transfer.over) {
-      known.users++
-      known.cancelLinger()
-      known.cancelLinger = () => {}
-      if (known.tokens[0] !== token) known.tokens.unshift(token)
-      known.tokens.length = Math.min(known.tokens.length, 8)
-      return known
+  /**
+   * The download of a blob, for one more user. undefined: the blob is complete.
+   * @param whole every chunk is wanted
+   */
+  async #join(file: WantedFile, whole: boolean): Promise<Running | undefined> {
+    const { blob } = file.entry
+    for (;;) {
+      const tasks = this.#tasks
+      if (tasks === undefined) throw new ShoalError('not-running', 'the agent is stopping')
+      const known = this.#running.get(blob)
+      if (known === undefined) {
+        if (this.#deps.store.isComplete(blob)) return undefined
+        return this.#begin(file, whole, tasks)
+      }
+      if (!known.transfer.over) {
+        known.users++
+        known.cancelLinger()
+        this.#lendToken(file, known)
+        if (whole) known.transfer.fetchWhole()
+        return known
+      }
+      await known.transfer.stop()
+      if (this.#running.get(blob) === known) this.#running.delete(blob)
     }
-    if (known !== undefined) await known.transfer.stop()
-    const again = this.#running.get(file.entry.blob)
-    if (again !== undefined && again !== known) return this.#join(file)
-    const tokens = [token]
+  }
+
+  async #begin(file: WantedFile, whole: boolean, tasks: Tasks): Promise<Running> {
+    const { blob } = file.entry
     const { mesh, hub, rights } = this.#deps
+    const tokens = new CallerTokens(this.#tokenOf(file))
     const origin = hub.source(
       { repo: file.manifest.repo, commit: file.manifest.commit, entry: file.entry },
-      () => tokens.find((one) => one !== undefined),
+      () => tokens.current,
     )
-    const transfer = new Transfer(file, geometryOf(file), origin, {
+    const transfer = new Transfer(file, geometryOf(file), withTokens(origin, tokens), {
       ...this.#deps,
       peer: (peer: PeerId) => peerSource(mesh, peer, () => rights.grantFor(file.manifest)),
+      wrongBytes: (wrong) => this.#suspect(wrong),
     })
+    if (whole) transfer.fetchWhole()
     const running: Running = { transfer, tokens, users: 1, cancelLinger: () => {} }
-    this.#running.set(file.entry.blob, running)
+    this.#running.set(blob, running)
     try {
       await transfer.start()
     } catch (error) {
-      this.#running.delete(file.entry.blob)
       await transfer.stop()
+      if (this.#running.get(blob) === running) this.#running.delete(blob)
       throw error
     }
     tasks.run('finish a download', () => this.#finish(file, running))
     return running
+  }
+
+  #tokenOf({ caller }: WantedFile): string | undefined {
+    return caller.kind === 'operator' ? this.#deps.operatorToken() : caller.token
+  }
+
+  /** Only to a download of the same repo: another repo's callers passed another gate. */
+  #lendToken(file: WantedFile, { transfer, tokens }: Running): void {
+    if (repoKey(file.manifest.repo) === repoKey(transfer.file.manifest.repo)) tokens.add(this.#tokenOf(file))
   }
 
   async #finish(file: WantedFile, running: Running): Promise<void> {
@@ -191,11 +188,16 @@ export class Downloader implements Downloads, Service {
     await over(transfer, new AbortController().signal)
     if (transfer.state === 'complete' || transfer.state === 'failed')
       this.#deps.counters.download(transfer.state, (this.#deps.clock.now() - startedAt) / 1000)
-    if (transfer.wrongBytesReleased) this.#suspect(transfer.blob)
     if (transfer.state === 'complete')
-      await this.#show(file).catch((error: unknown) => this.#notShown(file, error))
+      await this.#shown.show(file).catch((error: unknown) => this.#notShown(file, error))
     await transfer.stop()
+    running.cancelLinger()
     if (this.#running.get(transfer.blob) === running) this.#running.delete(transfer.blob)
+  }
+
+  /** Ends the download of a blob that is to be removed, whoever reads it. */
+  async abandon(blob: BlobId): Promise<void> {
+    await this.#running.get(blob)?.transfer.stop()
   }
 
   #leave(running: Running): void {
@@ -207,24 +209,77 @@ export class Downloader implements Downloads, Service {
     })
   }
 
-  /** A download that has nothing and whose every source has failed at once: better an answer than a silent stream. */
-  async #firstSign(transfer: Transfer): Promise<void> {
+  /**
+   * A download that cannot give the first byte and whose every source has failed: better an answer than a silent stream.
+   * @param index the chunk that is read first
+   */
+  async #firstSign(transfer: Transfer, index: number): Promise<void> {
     using limit = deadline(this.#deps.clock, FIRST_SIGN_MS, () => new ShoalError('aborted', 'no sign yet'))
-    await watched(
-      transfer,
-      limit.signal,
-      () => transfer.over || transfer.moving || transfer.stuckBecause !== undefined,
-    )
-    const why = transfer.over && transfer.state !== 'complete' ? transfer.error : transfer.stuckBecause
-    if (why !== undefined && !transfer.moving) throw why
+    const isSign = () => transfer.over || transfer.isMoving(index) || transfer.stuckBecause !== undefined
+    await watched(transfer, limit.signal, isSign)
+    if (transfer.state === 'complete') return
+    const why = transfer.over
+      ? (transfer.error ?? new ShoalError('no-source', 'the download ended without the file'))
+      : transfer.stuckBecause
+    if (why !== undefined && (transfer.over || !transfer.isMoving(index))) throw why
   }
 
   // --- readers --------------------------------------------------------------------------------------------------------
 
+  async #openArriving(file: WantedFile, running: Running, first: ByteRange | undefined): Promise<FileReader> {
+    const { transfer } = running
+    const ahead = newReaderId()
+    if (first !== undefined && first.end > first.start) {
+      const { first: from, afterLast } = chunksOf(transfer.geometry, first)
+      transfer.feed.want(ahead, from, afterLast)
+      try {
+        await this.#firstSign(transfer, from)
+      } catch (error) {
+        transfer.feed.unwant(ahead)
+        this.#leave(running)
+        throw error
+      }
+    }
+    let closed = false
+    // Taken together: what goes wrong after the one is noticed by the other.
+    const suspectPrefix = this.#isSuspect(transfer.blob)
+    const wrongsBefore = transfer.wrongs
+    return {
+      sizeBytes: transfer.geometry.sizeBytes,
+      suspectPrefix,
+      from: origins(transfer.progress()),
+      bytes: (range, signal) => {
+        transfer.feed.unwant(ahead)
+        if (this.#meansWhole(file, range)) transfer.fetchWhole()
+        return readTransfer(transfer, this.#deps.store, range, signal, wrongsBefore)
+      },
+      close: async () => {
+        transfer.feed.unwant(ahead)
+        if (!closed) this.#leave(running)
+        closed = true
+      },
+    }
+  }
+
+  /**
+   * Reading this range means that the whole file is worth having: it is long, or it is the rest of what was read here before, and
+   * then its end may not be given before the whole is proven.
+   */
+  #meansWhole({ entry }: WantedFile, { start, end }: ByteRange): boolean {
+    const { blob, sizeBytes } = entry
+    if (end - start >= Math.min(sizeBytes, WHOLE_FROM_BYTES)) return true
+    const stored = start < end ? this.#deps.store.partialChunks(blob) : undefined
+    return (
+      end === sizeBytes &&
+      stored !== undefined &&
+      stored.held.firstMissing() >= stored.geometry.indexAt(start)
+    )
+  }
+
   async #openComplete(file: WantedFile): Promise<FileReader | undefined> {
     const blob = await this.#deps.store.open(file.entry.blob)
     if (blob === undefined) return undefined
-    await this.#show(file).catch((error: unknown) => this.#notShown(file, error))
+    await this.#shown.show(file).catch((error: unknown) => this.#notShown(file, error))
     const counted = this.#deps.diskBytesRead
     return {
       sizeBytes: blob.sizeBytes,
@@ -249,29 +304,12 @@ export class Downloader implements Downloads, Service {
       await this.#deps.store.put(file.entry.blob, new Uint8Array())
   }
 
-  // --- the Hub view -----------------------------------------------------------------------------------------------------
-
-  /** Shows a complete file in the Hub view, under its commit and under the name it was asked by. */
-  async #show({ manifest, entry, revision }: WantedFile): Promise<void> {
-    const { repo, commit } = manifest
-    const key = `${repo.kind}\n${repo.id}\n${commit}\n${entry.path}`
-    if (!this.#linked.has(key)) {
-      await this.#deps.view.link(repo, commit, entry)
-      if (this.#linked.size > 100_000) this.#linked.clear()
-      this.#linked.add(key)
-    }
-    if (revision === undefined || isCommit(revision)) return
-    const ref = `${repo.kind}\n${repo.id}\n${revision}\n${commit}`
-    if (this.#linked.has(ref)) return
-    await this.#deps.view.setRef(repo, revision, commit)
-    this.#linked.add(ref)
-  }
-
-  /** The repo was removed: what is shown of it must be made anew. */
+  /** A repo was removed: what is shown of it in the Hub view must be made anew. */
   forgetShown(): void {
-    this.#linked.clear()
+    this.#shown.forget()
   }
 
+  /** The bytes are here all the same. */
   #notShown(file: WantedFile, error: unknown): void {
     this.#deps.log.warn({ path: file.entry.path, reason: messageOf(error) }, 'a file is not in the Hub view')
   }
@@ -286,15 +324,8 @@ export class Downloader implements Downloads, Service {
   }
 
   #isSuspect(blob: BlobId): boolean {
-    const running = this.#running.get(blob)
-    if (running?.transfer.wrongBytesReleased === true) return true
     return (this.#suspects.get(blob) ?? 0) > this.#deps.clock.now()
   }
-}
-
-/** Reading this range means that the whole file is worth having. */
-function isWhole(range: ByteRange, sizeBytes: number): boolean {
-  return range.end - range.start >= Math.min(sizeBytes, WHOLE_FROM_BYTES)
 }
 
 function geometryOf({ entry }: WantedFile): ChunkGeometry {

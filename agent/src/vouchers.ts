@@ -30,6 +30,11 @@ export class Vouchers {
     this.#digest = digest
   }
 
+  /** BLAKE3, 32 bytes. */
+  digest(bytes: Uint8Array): Uint8Array {
+    return this.#digest(bytes)
+  }
+
   /** Vouches for bytes that this host has from the origin, or out of a file whose whole digest it has checked. */
   make(place: ChunkPlace, bytes: Uint8Array): ChunkVoucher {
     const digest = this.#digest(bytes)

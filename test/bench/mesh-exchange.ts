@@ -33,18 +33,19 @@ else await compare()
 async function serve(): Promise<void> {
   const buffers = [1, 2, 3, 4].map((value) => Buffer.alloc(CHUNK_BYTES, value))
   const hosts = testHosts()
+  let before: NodeJS.CpuUsage | undefined
   const node = await hosts.start(
     { tuning: tuning() },
     {
-      chunk: async (_peer, { index }) => ({
-        status: 'ok',
-        bytes: buffers[index % buffers.length] ?? Buffer.alloc(0),
-      }),
+      chunk: async (_peer, { index }) => {
+        before ??= process.cpuUsage()
+        return { status: 'ok', bytes: buffers[index % buffers.length] ?? Buffer.alloc(0) }
+      },
     },
   )
   process.send?.({ address: addressOf(node) })
   await once(process, 'message')
-  const usage = process.cpuUsage()
+  const usage = process.cpuUsage(before)
   process.send?.({ cpuSeconds: (usage.user + usage.system) / 1e6, rss: process.memoryUsage().rss })
   await hosts[Symbol.asyncDispose]()
   process.disconnect()
@@ -57,6 +58,7 @@ async function download(): Promise<void> {
   const signal = new AbortController().signal
   const until = systemClock.now() + seconds * 1_000
   const from = systemClock.now()
+  const before = process.cpuUsage()
   let bytes = 0
   let next = 0
   const worker = async () => {
@@ -74,7 +76,7 @@ async function download(): Promise<void> {
   }
   await Promise.all(Array.from({ length: Number(process.env.IN_FLIGHT) }, worker))
   const took = (systemClock.now() - from) / 1_000
-  const usage = process.cpuUsage()
+  const usage = process.cpuUsage(before)
   process.send?.({
     rate: bytes / took / 1e6,
     bytes,
@@ -86,9 +88,10 @@ async function download(): Promise<void> {
 }
 
 function tuning() {
+  const { MESSAGE_BYTES, WINDOW_BYTES } = process.env
   return {
-    messageBytes: Number(process.env.MESSAGE_BYTES),
-    windowBytes: Number(process.env.WINDOW_BYTES),
+    ...(MESSAGE_BYTES === undefined ? {} : { messageBytes: Number(MESSAGE_BYTES) }),
+    ...(WINDOW_BYTES === undefined ? {} : { windowBytes: Number(WINDOW_BYTES) }),
   }
 }
 

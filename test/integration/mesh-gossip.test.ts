@@ -160,7 +160,7 @@ test('what is replayed, expired, oversized, malformed or of no sense is not hear
   await until('the honest message is heard', () => heard.length === 2, 5_000)
 })
 
-test('a liar is not heard any more after a few lies, and is heard again when it has been honest for a while', async (t) => {
+test('a liar is not heard any more after a few lies', async (t) => {
   const { victim, heard, publish, message } = await liarAndVictim(t)
   for (let lie = 0; lie < 10; lie++) await publish(Buffer.from(`lie ${lie}`))
   await until('the lies were seen', () => victim.counters().gossipRejected >= 3, 3_000)

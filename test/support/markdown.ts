@@ -65,8 +65,7 @@ export function commandsIn({ text }: Document, programs: readonly string[]): rea
   for (const [, language = '', body = ''] of text.matchAll(/^```([\w-]*)[^\n]*\n([\s\S]*?)^```/gm)) {
     if (!['', 'sh', 'bash', 'console'].includes(language)) continue
     for (const line of body.replaceAll(/\\\n/g, ' ').split('\n')) {
-      if (line.trimStart().startsWith('#')) continue
-      for (const [, program = '', rest = ''] of line.matchAll(call))
+      for (const [, program = '', rest = ''] of line.replace(/(?:^|\s)#.*$/, '').matchAll(call))
         found.push({
           program,
           words: rest

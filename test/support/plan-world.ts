@@ -206,9 +206,8 @@ export class PlanWorld {
       this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => {
         if (host.left || peer.left || host.behaviour === 'dead') return
         if (facts.wanting) host.wanting.add(peer.name)
-        else host.wanting.delete(peer.name)
+        // An answer from before the peer began is stale when it has said since that it has begun.
         if (facts.holds !== undefined || facts.wanting) this.#heard(host, peer.name, facts)
-        else host.early.delete(peer.name)
         answered()
       })
     })
@@ -307,12 +306,14 @@ export class PlanWorld {
     host.duplicateBytes += CHUNK_BYTES - one.leftBytes
   }
 
-  #fail(one: Movement, code: ErrorCode): void {
-    if (!this.#remove(one)) return
+  #fail(one: Movement, code: ErrorCode): boolean {
+    if (!this.#remove(one)) return false
     const { to, assignment } = one
-    if (to.plan?.failed(assignment.id, code, this.now) !== true) return this.#pumpSoon(to)
-    to.plan.removePeer(assignment.source)
-    this.#pump(to)
+    if (to.plan?.failed(assignment.id, code, this.now) === true) {
+      to.plan.removePeer(assignment.source)
+      this.#pump(to)
+    } else this.#pumpSoon(to)
+    return true
   }
 
   /** Ends a movement and counts what it has moved. False if it was over already. */
@@ -340,8 +341,7 @@ export class PlanWorld {
     for (const one of this.#network.find(({ leftBytes }) => leftBytes < 1)) {
       one.leftBytes = 0
       if (one.from?.behaviour === 'liar') {
-        one.to.corruptChunks++
-        this.#fail(one, 'chunk-corrupt')
+        if (this.#fail(one, 'chunk-corrupt')) one.to.corruptChunks++
       } else if (this.#remove(one)) this.#store(one)
     }
   }

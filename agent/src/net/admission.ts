@@ -61,6 +61,8 @@ export interface AdmissionOptions {
   readonly self: string
   readonly clock: Clock
   readonly timeoutMs?: number
+  /** False for a host that is refused whatever it proves. It learns so before it counts itself connected. */
+  readonly admits: (remote: string) => boolean
   /** Told of each connection that was not admitted; `reason` never holds anything secret. */
   readonly onRefused: (remote: string, role: Role, reason: string) => void
 }
@@ -100,6 +102,8 @@ async function admit(
   )
   const bytes = byteStream(secured.connection, { maxBufferSize: MAX_EARLY_BYTES })
   try {
+    if (!options.admits(remote))
+      throw new ShoalError('not-admitted', 'the host is banned or has connections enough')
     await exchangeProofs(bytes, role, remote, options, limit.signal)
   } catch (error) {
     const refused = refusal(error, limit.signal)
@@ -171,7 +175,7 @@ function refusal(error: unknown, signal: AbortSignal): ShoalError {
     asShoalError(error) ??
     new ShoalError(
       'not-admitted',
-      'the other host hung up during admission: most likely the two do not have the same mesh secret',
+      'the other host hung up during admission: most likely the two do not have the same mesh secret, or one is banned',
     )
   )
 }

@@ -4,10 +4,11 @@ import type { Stream } from '@libp2p/interface'
 import { hasCode, isAbort, ShoalError } from '@shoal/protocol/errors.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import { decodeMessage, encodeMessage } from '@shoal/protocol/messages.ts'
-import { abortError, type Clock, type Deadline, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
+import { abortError, type Clock, type Deadline, deadline } from '@shoal/protocol/time.ts'
 import type { z } from 'zod'
 import { ExactStream } from './exact-stream.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
+import { Line } from './line.ts'
 
 /** Neither side waits longer than this without a byte moving. */
 export const ASK_NO_PROGRESS_MS = 10_000
@@ -53,7 +54,7 @@ export class Asker {
     signal: AbortSignal,
   ): Promise<Answer> {
     const key = `${question.protocol} ${peer}`
-    const line = this.#lines.get(key) ?? new Line()
+    const line = this.#lines.get(key) ?? new Line(MAX_ASKING_PER_PEER, MAX_WAITING_PER_PEER)
     this.#lines.set(key, line)
     try {
       await line.enter(signal)
@@ -89,46 +90,6 @@ export class Asker {
       stream?.abort(failure)
       throw failure
     }
-  }
-}
-
-/** First come, first served. */
-class Line {
-  readonly #waiting: (() => void)[] = []
-  #inside = 0
-
-  get empty(): boolean {
-    return this.#inside === 0 && this.#waiting.length === 0
-  }
-
-  /** @throws ShoalError `peer-busy`; the signal's reason */
-  async enter(signal: AbortSignal): Promise<void> {
-    throwIfAborted(signal)
-    if (this.#inside < MAX_ASKING_PER_PEER) {
-      this.#inside++
-      return
-    }
-    if (this.#waiting.length >= MAX_WAITING_PER_PEER)
-      throw new ShoalError('peer-busy', `${MAX_WAITING_PER_PEER} questions to this peer wait already`)
-    await new Promise<void>((resolve, reject) => {
-      const onTurn = () => {
-        signal.removeEventListener('abort', onAbort)
-        resolve()
-      }
-      const onAbort = () => {
-        this.#waiting.splice(this.#waiting.indexOf(onTurn), 1)
-        reject(abortError(signal))
-      }
-      this.#waiting.push(onTurn)
-      signal.addEventListener('abort', onAbort, { once: true })
-    })
-  }
-
-  /** Hands the place to the next in line, if there is one. */
-  leave(): void {
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#inside--
-    else next()
   }
 }
 

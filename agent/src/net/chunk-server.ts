@@ -11,9 +11,10 @@ import {
   encodeMessage,
   LIMITS,
 } from '@shoal/protocol/messages.ts'
-import { abortError, type Clock, deadline } from '@shoal/protocol/time.ts'
+import { type Clock, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import { ExactStream } from './exact-stream.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
+import { Line } from './line.ts'
 import type { ChunkReply, MeshHandlers } from './mesh.ts'
 import { PiecePace } from './piece-pace.ts'
 import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
@@ -40,11 +41,33 @@ export interface ChunkServerDeps {
   readonly noProgressMs?: number | undefined
 }
 
+interface PeerShare {
+  readonly streams: Set<Stream>
+  /**
+   * Pieces are sent in turns, one stream after the other: left to itself yamux serves the oldest stream until it has no
+   * more, and on a slow link the youngest waits for minutes.
+   */
+  readonly turns: Line
+}
+
+/** One stream of a peer, while it lives. */
+interface Session {
+  readonly peer: PeerId
+  readonly stream: Stream
+  readonly bytes: ExactStream
+  readonly pace: PiecePace
+  readonly turns: Line
+  /** Beyond the peer's share. */
+  readonly surplus: boolean
+  /** Fires when the stream ends or the host stops. */
+  readonly signal: AbortSignal
+}
+
 export class ChunkServer {
   readonly #deps: ChunkServerDeps
   readonly #maxUploads: number
   readonly #noProgressMs: number
-  readonly #streams = new Map<PeerId, Set<Stream>>()
+  readonly #peers = new Map<PeerId, PeerShare>()
   #uploads = 0
 
   constructor(deps: ChunkServerDeps) {
@@ -55,64 +78,79 @@ export class ChunkServer {
 
   /** Answers requests on `stream` until it ends. Never rejects. */
   async serve(stream: Stream, peer: PeerId, signal: AbortSignal): Promise<void> {
-    const streams = this.#streams.get(peer) ?? new Set()
-    this.#streams.set(peer, streams)
+    const share = this.#peers.get(peer) ?? {
+      streams: new Set(),
+      turns: new Line(1, Number.POSITIVE_INFINITY),
+    }
+    this.#peers.set(peer, share)
+    const { streams, turns } = share
     const surplus = streams.size >= MAX_STREAMS_PER_PEER
     streams.add(stream)
     const died = new AbortController()
-    const onClose = () => died.abort()
+    const onClose = () => {
+      died.abort()
+      streams.delete(stream)
+      if (streams.size === 0 && this.#peers.get(peer) === share) this.#peers.delete(peer)
+    }
     stream.addEventListener('close', onClose, { once: true })
-    const work = AbortSignal.any([signal, died.signal])
+    const session: Session = {
+      peer,
+      stream,
+      bytes: new ExactStream(stream, MAX_BUFFERED_BYTES),
+      pace: new PiecePace(this.#deps.messageBytes),
+      turns,
+      surplus,
+      signal: AbortSignal.any([signal, died.signal]),
+    }
     try {
-      const bytes = new ExactStream(stream, MAX_BUFFERED_BYTES)
-      const pace = new PiecePace(this.#deps.messageBytes)
-      let more = true
-      while (more) more = (await this.#serveOne(stream, bytes, pace, peer, work, surplus)) && !surplus
-      await stream.close({ signal: work })
+      await this.#answerAll(session)
+      await stream.close({ signal: session.signal })
     } catch (error) {
-      const failure = streamError(error, peer, work)
+      const failure = streamError(error, peer, session.signal)
       if (hasCode(failure, 'bad-message')) this.#deps.onBadMessage(peer, failure.message)
       stream.abort(failure)
     } finally {
       stream.removeEventListener('close', onClose)
-      streams.delete(stream)
-      if (streams.size === 0) this.#streams.delete(peer)
+      onClose()
     }
   }
 
-  /** False when the peer has no more requests. */
-  async #serveOne(
-    stream: Stream,
-    bytes: ExactStream,
-    pace: PiecePace,
-    peer: PeerId,
-    signal: AbortSignal,
-    surplus: boolean,
-  ): Promise<boolean> {
-    const request = await this.#readRequest(stream, bytes, signal)
-    if (request === undefined) return false
+  /** One request after the other, until the peer has no more. A surplus stream gets one answer. */
+  async #answerAll(session: Session): Promise<void> {
+    const { clock } = this.#deps
+    let last = { bytes: 0, from: clock.now() }
+    do {
+      const request = await this.#readRequest(session)
+      if (request === undefined) return
+      session.pace.arrived(last.bytes, clock.now() - last.from)
+      last = await this.#answerOne(session, request)
+    } while (!session.surplus)
+  }
+
+  /** @returns bytes of the body, and when sending it began */
+  async #answerOne(
+    session: Session,
+    request: ChunkRequestMessage | 'bad',
+  ): Promise<{ bytes: number; from: number }> {
+    const { peer, signal } = session
     if (request === 'bad') {
-      await this.#send(bytes, pace, { status: 'bad' }, peer, signal)
+      await this.#send(session, { status: 'bad' })
       throw new ShoalError('bad-message', `${peer} sent a request that makes no sense`, { peer })
     }
-    if (surplus || this.#uploads >= this.#maxUploads) {
-      await this.#send(bytes, pace, { status: 'busy' }, peer, signal)
-      return true
-    }
+    if (session.surplus || this.#uploads >= this.#maxUploads) return this.#send(session, { status: 'busy' })
     this.#uploads++
     let reply: ChunkReply | undefined
     try {
-      reply = await this.#answer(peer, request, signal)
-      if (signal.aborted) throw abortError(signal)
-      await this.#send(bytes, pace, reply, peer, signal)
-      return true
+      reply = await this.#make(peer, request, signal)
+      throwIfAborted(signal)
+      return await this.#send(session, reply)
     } finally {
       this.#uploads--
       reply?.release?.()
     }
   }
 
-  async #answer(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply> {
+  async #make(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply> {
     try {
       return await this.#deps.chunk(peer, request, signal)
     } catch (error) {
@@ -122,11 +160,7 @@ export class ChunkServer {
     }
   }
 
-  async #readRequest(
-    stream: Stream,
-    bytes: ExactStream,
-    signal: AbortSignal,
-  ): Promise<ChunkRequestMessage | 'bad' | undefined> {
+  async #readRequest({ stream, bytes, signal }: Session): Promise<ChunkRequestMessage | 'bad' | undefined> {
     using limit = deadline(
       this.#deps.clock,
       IDLE_MS,
@@ -149,31 +183,32 @@ export class ChunkServer {
     }
   }
 
-  async #send(
-    bytes: ExactStream,
-    pace: PiecePace,
-    reply: ChunkReply,
-    peer: PeerId,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #send(session: Session, reply: ChunkReply): Promise<{ bytes: number; from: number }> {
+    const { pace } = session
     const body = reply.status === 'ok' ? (reply.bytes ?? new Uint8Array()) : new Uint8Array()
     const header: ChunkHeader = { status: reply.status, length: body.byteLength, voucher: reply.voucher }
+    const from = this.#deps.clock.now()
+    await this.#write(session, frameOf(encodeMessage(header, LIMITS.chunkHeader)))
+    for (let sent = 0; sent < body.byteLength; sent += pace.pieceBytes) {
+      const piece = body.subarray(sent, sent + pace.pieceBytes)
+      await session.turns.enter(session.signal)
+      try {
+        await this.#write(session, piece)
+      } finally {
+        session.turns.leave()
+      }
+      this.#deps.traffic.sent(session.peer, piece.byteLength)
+    }
+    return { bytes: body.byteLength, from }
+  }
+
+  async #write({ bytes, peer, signal }: Session, piece: Uint8Array): Promise<void> {
     using limit = deadline(
       this.#deps.clock,
       this.#noProgressMs,
       () => new ShoalError('peer-timeout', `${peer} takes no bytes`, { peer }),
       signal,
     )
-    await bytes.write(frameOf(encodeMessage(header, LIMITS.chunkHeader)), limit.signal)
-    const { clock, traffic } = this.#deps
-    for (let sent = 0; sent < body.byteLength; ) {
-      const piece = body.subarray(sent, sent + pace.pieceBytes)
-      const from = clock.now()
-      await bytes.write(piece, limit.signal)
-      pace.took(clock.now() - from)
-      limit.extend()
-      sent += piece.byteLength
-      traffic.sent(peer, piece.byteLength)
-    }
+    await bytes.write(piece, limit.signal)
   }
 }

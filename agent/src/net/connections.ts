@@ -33,6 +33,15 @@ export class Connections {
     return connection === undefined ? undefined : hostOf(connection.remoteAddr)
   }
 
+  /** True when a stream that we opened to the peer speaks a protocol of this family. */
+  hasOutboundStream(peer: string, protocolPrefix: string): boolean {
+    return this.#of(peer).some(({ streams }) =>
+      streams.some(
+        ({ direction, protocol }) => direction === 'outbound' && protocol.startsWith(protocolPrefix),
+      ),
+    )
+  }
+
   /** @throws ShoalError `peer-unreachable` without a connection; what libp2p throws when no stream can be opened */
   async openStream(peer: PeerId, protocol: string, signal: AbortSignal): Promise<Stream> {
     const connection = this.find(peer)
@@ -80,7 +89,7 @@ export class Connections {
     for (const connection of this.#of(peer)) connection.abort(reason)
   }
 
-  #of(peer: PeerId): readonly Connection[] {
+  #of(peer: string): readonly Connection[] {
     return this.#node.getConnections(peerIdFromString(peer))
   }
 }

@@ -14,6 +14,7 @@ import {
 } from '@shoal/protocol/messages.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import { GossipCheck, splitAnnouncement, type Verdict } from './gossip-check.ts'
+import { Newcomers } from './newcomers.ts'
 import { GOSSIP_TOPICS } from './node.ts'
 
 const MAX_HEALTH_REPORTS = 1024
@@ -29,6 +30,8 @@ export interface GossipDeps {
   readonly self: PeerId
   readonly clock: Clock
   readonly isBanned: (peer: string) => boolean
+  /** True when gossip can be sent to a peer, from us to it. */
+  readonly hasGossipStream: (peer: string) => boolean
   readonly onHave: (author: PeerId, announcement: GossipHave) => void
   readonly onRejected: (author: string, topic: string, reason: string) => void
   readonly onPublishFailure: (topic: string, reason: string) => void
@@ -38,10 +41,12 @@ export class Gossip {
   readonly #deps: GossipDeps
   readonly #check = new GossipCheck()
   readonly #health = new Map<PeerId, GossipHealth>()
+  readonly #newcomers: Newcomers
   #lastSequence = 0
 
   constructor(deps: GossipDeps) {
     this.#deps = deps
+    this.#newcomers = new Newcomers(deps.clock)
   }
 
   /** Call when the node has started. */
@@ -53,10 +58,19 @@ export class Gossip {
   }
 
   stop(): void {
+    this.#newcomers.clear()
     for (const topic of GOSSIP_TOPICS) {
       this.#deps.pubsub.unsubscribe(topic)
       this.#deps.pubsub.topicValidators.delete(topic)
     }
+  }
+
+  connected(peer: PeerId): void {
+    this.#newcomers.arrived(peer)
+  }
+
+  disconnected(peer: PeerId): void {
+    this.#newcomers.left(peer)
   }
 
   /** The last health report of a host, if one was heard. */
@@ -66,18 +80,20 @@ export class Gossip {
 
   /** Announces in as many messages as needed. Never throws for lack of peers. */
   async announce(blobs: GossipHave['blobs']): Promise<void> {
-    for (const part of splitAnnouncement(blobs))
-      await this.#publish(GOSSIP_HAVE_TOPIC, { ...this.#envelope(), blobs: part })
+    for (const part of splitAnnouncement(blobs)) await this.#publish(GOSSIP_HAVE_TOPIC, { blobs: part })
   }
 
   async publishHealth(health: Omit<GossipHealth, 'sequence' | 'at' | 'expires'>): Promise<void> {
-    await this.#publish(GOSSIP_HEALTH_TOPIC, { ...this.#envelope(), ...health })
+    await this.#publish(GOSSIP_HEALTH_TOPIC, health)
   }
 
-  async #publish(topic: string, message: object): Promise<void> {
-    const data = encodeMessage(message, LIMITS.gossip)
+  async #publish(topic: string, content: object): Promise<void> {
+    const { pubsub, hasGossipStream } = this.#deps
+    const listening = () => pubsub.getSubscribers(topic).map(String)
+    await this.#newcomers.wait((peer) => hasGossipStream(peer) && listening().includes(peer))
+    const data = encodeMessage({ ...this.#envelope(), ...content }, LIMITS.gossip)
     try {
-      await this.#deps.pubsub.publish(topic, data)
+      await pubsub.publish(topic, data)
     } catch (error) {
       // Gossip is a hint: who missed it asks. A failure here must not end anybody's work.
       this.#deps.onPublishFailure(topic, messageOf(error))

@@ -28,7 +28,7 @@ import type { HostIdentity } from './identity.ts'
 import type { Mesh, MeshHandlers, MeshListener, PeerStatus } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
 import type { MeshSecret } from './mesh-secret.ts'
-import { createNode, MAX_MESH_CONNECTIONS, type MeshLibp2p } from './node.ts'
+import { createNode, GOSSIP_PROTOCOLS, MAX_MESH_CONNECTIONS, type MeshLibp2p } from './node.ts'
 import { PeerGate } from './peer-gate.ts'
 import { haveQuestion, manifestQuestion, peersQuestion } from './questions.ts'
 import { RefusalReport } from './refusal-report.ts'
@@ -230,6 +230,7 @@ class LibP2PMesh implements MeshNode {
         self: this.self,
         clock,
         isBanned,
+        hasGossipStream: (peer) => connections.hasOutboundStream(peer, GOSSIP_PROTOCOLS),
         onHave: (author, announcement) => this.#tell((listener) => listener.have(author, announcement)),
         onRejected: (author, topic, reason) => {
           this.#counters.gossipRejected++
@@ -300,11 +301,12 @@ class LibP2PMesh implements MeshNode {
     this.#roundTripMs.clear()
   }
 
-  #watch({ node, tasks, discovery, client }: Running): void {
+  #watch({ node, tasks, discovery, gossip, client }: Running): void {
     node.addEventListener('peer:connect', ({ detail }) => {
       const peer = parsePeerId(detail.toString())
       this.#connectedSince.set(peer, this.#deps.clock.wallTime())
       discovery.connected(peer)
+      gossip.connected(peer)
       tasks.run('measure the round trip', (signal) => this.#measure(node, peer, signal))
       this.#tell((listener) => listener.peerUp(peer))
     })
@@ -314,6 +316,7 @@ class LibP2PMesh implements MeshNode {
       this.#roundTripMs.delete(peer)
       client.close(peer)
       discovery.disconnected(peer)
+      gossip.disconnected(peer)
       this.#tell((listener) => listener.peerDown(peer))
     })
     node.addEventListener('peer:identify', ({ detail }) => {

@@ -5,6 +5,7 @@ import { type Identify, identify } from '@libp2p/identify'
 import type { Connection, Libp2p, PeerId as NodePeerId } from '@libp2p/interface'
 import { mdns } from '@libp2p/mdns'
 import { noise } from '@libp2p/noise'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { type Ping, ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
@@ -18,6 +19,8 @@ import type { MeshSecret } from './mesh-secret.ts'
 import type { PeerGate } from './peer-gate.ts'
 
 export const GOSSIP_TOPICS = [GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC] as const
+/** What the ids of gossipsub's protocol versions begin with. */
+export const GOSSIP_PROTOCOLS = '/meshsub/'
 /** mDNS service name: other libp2p programs on the network neither see us nor are seen. */
 const MDNS_SERVICE = '_shoal-mesh._udp.local'
 /** Hosts in one mesh that this one keeps connections to. */
@@ -47,10 +50,11 @@ export async function createNode(settings: NodeSettings): Promise<MeshLibp2p> {
     secret: settings.secret,
     self: settings.identity.peer,
     clock,
+    admits: (peer: string) =>
+      gate.admits(peer, node.getConnections(peerIdFromString(peer)).length, clock.now()),
     onRefused: settings.onRefused,
   }
-  const denies = (peer: NodePeerId): boolean =>
-    !gate.admits(peer.toString(), node.getConnections(peer).length, clock.now())
+  const denies = (peer: NodePeerId): boolean => !admission.admits(peer.toString())
   const node: MeshLibp2p = await createLibp2p({
     start: false,
     privateKey: settings.identity.nodeKey(),

@@ -15,7 +15,7 @@ export const TAKEOVER_MS = 3_000
 const MAX_TAKEOVER_MS = 15_000
 /** A claim is honoured three times as long as this host itself needs for a chunk, but at least so long. */
 const MIN_CLAIM_PATIENCE_MS = 8_000
-/** The same while this host has not asked the origin for anything yet. */
+/** The same while this host has nothing from the origin yet to compare with. */
 const UNMEASURED_CLAIM_PATIENCE_MS = 30_000
 /** An owner is behind when it needs this many times as long for a chunk as we do, and its rest takes it several chunks' time. */
 const BEHIND_RATIO = 3
@@ -144,7 +144,7 @@ export class OriginGate {
       }
       this.#seat(peer, banned, claimsEnd, now)
     }
-    this.#judge(now, watch)
+    if (watch !== undefined) this.#judge(now, watch)
     this.#holders = holders
     this.#claimers = claimers
   }
@@ -179,7 +179,7 @@ export class OriginGate {
   }
 
   /** Open chunks to ask the origin for, at most `limit`: ours from the front; else those of owners that are behind. */
-  pick(limit: number, now: number, wake: WakeTime): number[] {
+  pick(limit: number, now: number): number[] {
     const found: number[] = []
     if (limit <= 0 || this.#holders.some((peer) => peer.holds === 'all')) return found
     const { chunks, cursor } = this.#duty(this.#self.host)
@@ -187,24 +187,25 @@ export class OriginGate {
       const index = chunks[at] ?? -1
       if (this.#picker.isOpen(index) && !this.isHeld(index) && !this.isClaimed(index, now)) found.push(index)
     }
-    if (found.length < limit) found.push(...this.#left(limit - found.length, now, wake))
+    if (found.length < limit) found.push(...this.#left(limit - found.length, now))
     return found
   }
 
   /** Chunks of others that fall to us: their owner has them but cannot be reached, or is behind. */
-  #left(limit: number, now: number, wake: WakeTime): number[] {
+  #left(limit: number, now: number): number[] {
     const found: number[] = []
     for (const host of this.#owners.hosts()) {
       const peer = this.#peers.get(host)
       if (peer === undefined) continue
-      const { chunks } = this.#duty(host)
-      const behind = this.#isBehind(peer, now, wake)
       const unreachable = peer.holds !== undefined && !this.#holders.includes(peer)
+      const behind = this.#isBehind(peer)
       if (!behind && !unreachable) continue
+      const { chunks } = this.#duty(host)
       // From the far end, which a slow owner would come to last.
       for (let at = chunks.length - 1; at >= 0 && found.length < limit; at--) {
         const index = chunks[at] ?? -1
-        const ours = this.#picker.isOpen(index) && (holdsChunk(peer, index) || behind) && this.#isHeir(index)
+        if (!this.#picker.isOpen(index)) continue
+        const ours = holdsChunk(peer, index) ? this.#isNextInOrder(index) : behind && this.#isHeir(index)
         if (ours && !this.isHeld(index) && !this.isClaimed(index, now)) found.push(index)
       }
     }
@@ -212,20 +213,19 @@ export class OriginGate {
   }
 
   /** Its rest would take it clearly longer than a few chunks take us: all would wait for it in the end. */
-  #isBehind(peer: Peer, now: number, wake: WakeTime): boolean {
+  #isBehind(peer: Peer): boolean {
+    // What it has brought lately may not be known yet: count one more, and up to when we last heard of it. In its first seconds
+    // it is too early to say.
+    const heardMs = peer.heardAt - peer.wantingSince
+    const chunksBrought = peer.brought + 1
+    if (heardMs < Math.max(this.#takeoverMs, BEHIND_RATIO * this.#intervalMs * chunksBrought)) return false
     const { chunks, cursor } = this.#duty(peer.id)
     let rest = 0
     for (let at = cursor; at < chunks.length; at++) {
       const index = chunks[at] ?? -1
       if (!this.#held.has(index) && !this.isHeld(index)) rest++
     }
-    if (rest === 0) return false
-    const patienceMs = BEHIND_SLACK_MS + 4 * this.#expectedMs
-    const perChunkMs = Math.max(BEHIND_RATIO * this.#intervalMs, patienceMs / rest)
-    // What it has brought lately may not be known yet: count one more. In its first seconds it is too early to say.
-    const behindAt = peer.wantingSince + Math.max(this.#takeoverMs, perChunkMs * (peer.brought + 1))
-    wake.by(behindAt)
-    return behindAt <= now
+    return (rest * heardMs) / chunksBrought >= BEHIND_SLACK_MS + 4 * this.#expectedMs
   }
 
   #forget(host: string): void {
@@ -247,7 +247,7 @@ export class OriginGate {
   }
 
   /** Passes over owners that have something to bring and show no sign of doing so. */
-  #judge(now: number, wake: WakeTime | undefined): void {
+  #judge(now: number, wake: WakeTime): void {
     this.#noteDuties(now)
     const passed = [...this.#owners.hosts()].filter((host) => this.#passAt(host) <= now)
     for (const host of passed) {
@@ -256,7 +256,7 @@ export class OriginGate {
     }
     // What they leave undone falls to others, who have from now on to do it.
     if (passed.length > 0) this.#noteDuties(now)
-    for (const host of this.#owners.hosts()) wake?.by(this.#passAt(host))
+    for (const host of this.#owners.hosts()) wake.by(this.#passAt(host))
   }
 
   #noteDuties(now: number): void {
@@ -299,17 +299,23 @@ export class OriginGate {
     const owner = this.#owners.owner(index)
     if (owner === undefined || owner === this.#self.host) return true
     const peer = this.#peers.get(owner)
-    return peer !== undefined && holdsChunk(peer, index) && this.#isHeir(index)
+    return peer !== undefined && holdsChunk(peer, index) && this.#isNextInOrder(index)
   }
 
-  /** Next in order after the owner, among hosts that lack the chunk; everybody works out the same one. */
+  /** Next in order after the owner; everybody works out the same one. */
   #isHeir(index: number): boolean {
+    const heir = this.#owners.heir(index)
+    return heir === undefined || heir === this.#self.host
+  }
+
+  /** First in order among hosts that lack the chunk. */
+  #isNextInOrder(index: number): boolean {
     const lacks = (host: string) => {
       const peer = this.#peers.get(host)
       return peer === undefined || !holdsChunk(peer, index)
     }
-    const heir = this.#owners.heir(index, lacks)
-    return heir === undefined || heir === this.#self.host
+    const next = this.#owners.ownerAmong(index, lacks)
+    return next === undefined || next === this.#self.host
   }
 
   #claimEnd(peer: Peer, index: number): number {
@@ -329,9 +335,8 @@ export class OriginGate {
   }
 
   get #claimPatienceMs(): number {
-    return this.#expectedMs === 0
-      ? UNMEASURED_CLAIM_PATIENCE_MS
-      : Math.max(MIN_CLAIM_PATIENCE_MS, 3 * this.#expectedMs)
+    const least = this.#brought === 0 ? UNMEASURED_CLAIM_PATIENCE_MS : MIN_CLAIM_PATIENCE_MS
+    return Math.max(least, 3 * this.#expectedMs)
   }
 
   get #takeoverMs(): number {

@@ -34,6 +34,9 @@ export function ownerOf(index: number, hosts: Iterable<ShareSeed>): string | und
   return owner
 }
 
+/** Mark of an heir not worked out yet. */
+const UNKNOWN = -2
+
 /** The owner of every chunk among hosts that come and go, kept up to date at the cost of one pass a change. */
 export class OwnerTable {
   readonly #chunkCount: number
@@ -41,12 +44,15 @@ export class OwnerTable {
   readonly #slotOf = new Map<string, number>()
   readonly #owner: Int32Array
   readonly #weight: Uint32Array
+  /** Slot of the next in order; worked out when asked for. */
+  readonly #heir: Int32Array
   #lists: Map<number, number[]> | undefined
 
   constructor(chunkCount: number) {
     this.#chunkCount = chunkCount
     this.#owner = new Int32Array(chunkCount).fill(-1)
     this.#weight = new Uint32Array(chunkCount)
+    this.#heir = new Int32Array(chunkCount).fill(UNKNOWN)
   }
 
   has(host: string): boolean {
@@ -64,7 +70,7 @@ export class OwnerTable {
     this.#slots[slot] = seed
     this.#slotOf.set(seed.host, slot)
     for (let index = 0; index < this.#chunkCount; index++) this.#offer(index, slot, seed)
-    this.#lists = undefined
+    this.#changed()
   }
 
   remove(host: string): void {
@@ -77,20 +83,33 @@ export class OwnerTable {
       this.#owner[index] = -1
       for (const [slot, seed] of this.#slots.entries()) if (seed !== undefined) this.#offer(index, slot, seed)
     }
-    this.#lists = undefined
+    this.#changed()
   }
 
   owner(index: number): string | undefined {
     return this.#slots[this.#owner[index] ?? -1]?.host
   }
 
-  /** Who would own the chunk without its owner and without those that `lacks` says no to. */
-  heir(index: number, lacks: (host: string) => boolean): string | undefined {
-    const owner = this.owner(index)
-    const others = this.#slots.filter(
-      (seed): seed is ShareSeed => seed !== undefined && seed.host !== owner && lacks(seed.host),
+  /** Who would own the chunk without its owner. */
+  heir(index: number): string | undefined {
+    let slot = this.#heir[index] ?? UNKNOWN
+    if (slot === UNKNOWN) {
+      const owner = this.owner(index)
+      const others = this.#slots.filter(
+        (seed): seed is ShareSeed => seed !== undefined && seed.host !== owner,
+      )
+      slot = this.#slotOf.get(ownerOf(index, others) ?? '') ?? -1
+      this.#heir[index] = slot
+    }
+    return this.#slots[slot]?.host
+  }
+
+  /** Who would own the chunk if only hosts that `lacks` says yes to were asked. */
+  ownerAmong(index: number, lacks: (host: string) => boolean): string | undefined {
+    return ownerOf(
+      index,
+      this.#slots.filter((seed): seed is ShareSeed => seed !== undefined && lacks(seed.host)),
     )
-    return ownerOf(index, others)
   }
 
   /** A host's chunks, lowest first. Another array after every change of hosts. */
@@ -108,6 +127,11 @@ export class OwnerTable {
     if (owner !== undefined && (weight < best || (weight === best && host > owner))) return
     this.#owner[index] = slot
     this.#weight[index] = weight
+  }
+
+  #changed(): void {
+    this.#lists = undefined
+    this.#heir.fill(UNKNOWN)
   }
 
   #sorted(): Map<number, number[]> {

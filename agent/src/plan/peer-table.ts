@@ -19,7 +19,7 @@ export interface Peer {
   brought: number
   /** When it last brought one: the evidence that it does its share at the origin. */
   lastBroughtAt: number
-  /** When it last said anything about the blob. */
+  /** When it last said what it has or is doing. */
   heardAt: number
   /** Chunks it is fetching from the origin, by its own word, and when it first said so. */
   claims: ReadonlyMap<number, number>
@@ -77,7 +77,7 @@ export class PeerTable {
       peer.brought = 0
     }
     peer.wanting = facts.wanting
-    peer.heardAt = now
+    if (facts.claimed !== undefined || facts.holds !== undefined) peer.heardAt = now
     if (facts.claimed !== undefined) {
       peer.claims = new Map([...facts.claimed].map((index) => [index, peer.claims.get(index) ?? now]))
       peer.claimsAt = now

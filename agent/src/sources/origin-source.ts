@@ -147,6 +147,9 @@ class Transfer {
   /** Forgets what came after the first `filled` bytes. */
   rewind(filled: number): void {
     this.filled = filled
+    if (filled === this.#told) return
+    this.#told = filled
+    this.#onProgress(filled)
   }
 }
 

@@ -15,7 +15,10 @@ export interface ChunkRequest {
 export interface FetchOptions {
   /** Aborts the work itself. The source must not touch `into` after its promise has settled. */
   readonly signal: AbortSignal
-  /** Told whenever more of `into` is filled: bytes from the front so far. */
+  /**
+   * Told whenever more of `into` is filled: bytes from the front so far. Told of fewer than before when what came was nonsense,
+   * before any of it is overwritten.
+   */
   readonly onProgress: (filledBytes: number) => void
   /** Told of a failed try that the source is going to repeat by itself. */
   readonly onTrouble?: (error: ShoalError) => void

@@ -1,7 +1,7 @@
 // Chunks on their way: a buffer lent, a source asked, progress passed on, the buffer given back. Knows how to fetch, not what
 // or from whom (the plan says), nor whether the bytes are right (the transfer proves them in `arrived`).
 import { type ChunkGeometry, chunkLength } from '@shoal/protocol/chunks.ts'
-import { ShoalError } from '@shoal/protocol/errors.ts'
+import { asShoalError, isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
 import { type Assignment, ORIGIN } from '../plan/download-plan.ts'
@@ -26,9 +26,11 @@ interface OpenFlight extends Flight {
 export interface FlightHooks {
   readonly source: (id: string) => ChunkSource
   readonly progressed: (flight: Flight, bytes: number) => void
+  /** What came so far was nonsense and is about to be overwritten. `flight` is still as it was. */
+  readonly rewound: (flight: Flight) => void
   /** The buffer is full: prove and store it. A rejection goes to `failed`. */
   readonly arrived: (flight: Flight, voucher: ChunkVoucher | undefined) => Promise<void>
-  readonly failed: (flight: Flight, error: unknown) => void
+  readonly failed: (flight: Flight, error: ShoalError) => void
   /** Some source has to try again: see {@link ChunkFlights.trouble}. */
   readonly troubled: () => void
   /** Whatever happened: called once for each flight, before its buffer is given back. */
@@ -121,9 +123,10 @@ export class ChunkFlights {
         signal: abort.signal,
         onProgress: (filledBytes) => {
           const bytes = filledBytes - flight.filledBytes
+          if (bytes < 0) this.#hooks.rewound(flight)
           flight.filledBytes = filledBytes
           flight.trouble = undefined
-          this.#hooks.progressed(flight, bytes)
+          if (bytes > 0) this.#hooks.progressed(flight, bytes)
         },
         onTrouble: (error) => {
           flight.trouble = error
@@ -132,7 +135,19 @@ export class ChunkFlights {
       })
       if (!abort.signal.aborted) await this.#hooks.arrived(flight, fetched.voucher)
     } catch (error) {
-      if (!abort.signal.aborted) this.#hooks.failed(flight, error)
+      if (!abort.signal.aborted) this.#hooks.failed(flight, asFailure(error, flight.fromOrigin))
     }
   }
+}
+
+/**
+ * An abort that nobody here asked for is a failure like others: it must not be tried again at once and for ever.
+ * @throws what is a programming error
+ */
+function asFailure(error: unknown, fromOrigin: boolean): ShoalError {
+  const known = asShoalError(error)
+  if (known !== undefined && known.code !== 'aborted') return known
+  if (known === undefined && !isAbort(error)) throw error
+  const code = fromOrigin ? 'origin-unreachable' : 'peer-unreachable'
+  return new ShoalError(code, `the request was given up: ${messageOf(error)}`, {}, error)
 }

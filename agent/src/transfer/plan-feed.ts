@@ -1,6 +1,6 @@
 // Hands facts about peers and readers to a blob's plan, and keeps those that come before the plan exists: peers are asked what
 // they hold while the partial blob is being opened. Decides nothing.
-import type { ChunkMap } from '@shoal/protocol/chunks.ts'
+import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { DownloadPlan } from '../plan/download-plan.ts'
@@ -51,7 +51,10 @@ export class PlanFeed {
   }
 
   peerGained(peer: PeerId, indices: Iterable<number>): void {
-    this.#plan?.peerGained(peer, indices, this.#clock.now())
+    if (this.#plan === undefined) {
+      const holds = this.#peers.get(peer)?.holds
+      if (holds instanceof ChunkMap) for (const index of indices) holds.add(index)
+    } else this.#plan.peerGained(peer, indices, this.#clock.now())
     this.#onFact()
   }
 

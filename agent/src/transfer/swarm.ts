@@ -18,6 +18,8 @@ const ASK_AGAIN_MS = 4_000
 const ASKED_AGAIN_AT_ONCE = 8
 /** Chunks stored within this time are announced together. */
 const ANNOUNCE_AFTER_MS = 100
+/** Chunks that one announcement may tell of: more is no honest host's, and costs time to take in. */
+const MAX_TOLD = 65_536
 /** Announcements of one host are spread further apart the more hosts have to hear them. */
 const ANNOUNCE_SPREAD_MS_PER_PEER = 10
 
@@ -36,6 +38,8 @@ export interface SwarmMember {
 interface Joined {
   readonly member: SwarmMember
   readonly gained: Set<number>
+  /** Others have been told that this host fetches the whole blob. */
+  toldWanting: boolean
   readonly askedAt: Map<PeerId, number>
   /** Peers that are fetching too, as far as known. */
   readonly wanting: Set<PeerId>
@@ -52,6 +56,8 @@ export class Swarm implements Service {
   readonly name = 'swarm'
   readonly #deps: SwarmDeps
   readonly #joined = new Map<BlobId, Joined>()
+  /** Blobs that have left and nobody was told of yet. */
+  readonly #left = new Map<BlobId, GossipHave['blobs'][number]>()
   #tasks: Tasks | undefined
   #stopListening: () => void = () => {}
   #cancelFlush: (() => void) | undefined
@@ -84,12 +90,20 @@ export class Swarm implements Service {
     this.#tasks = undefined
     await tasks?.stop()
     this.#joined.clear()
+    this.#left.clear()
   }
 
   /** A blob starts to arrive. Resolves when every connected peer has said what it holds, or `graceMs` have passed. */
   async join(member: SwarmMember, graceMs: number, signal: AbortSignal): Promise<void> {
-    const joined: Joined = { member, gained: new Set(), askedAt: new Map(), wanting: new Set() }
+    const joined: Joined = {
+      member,
+      gained: new Set(),
+      toldWanting: false,
+      askedAt: new Map(),
+      wanting: new Set(),
+    }
     this.#joined.set(member.blob, joined)
+    this.#left.delete(member.blob)
     this.#flushSoon()
     const peers = this.#deps.mesh.peers().slice(0, MAX_ASKED)
     if (peers.length === 0) return
@@ -107,7 +121,13 @@ export class Swarm implements Service {
     if (joined === undefined) return
     this.#joined.delete(blob)
     const { geometryText: geometry } = joined.member
-    this.#announce([{ blob, geometry, state: complete ? 'complete' : 'gone', gained: [] }])
+    this.#left.set(blob, { blob, geometry, state: complete ? 'complete' : 'gone', gained: [] })
+    this.#flushSoon()
+  }
+
+  /** This host fetches the whole of a blob from now on. */
+  wants(blob: BlobId): void {
+    if (this.#joined.has(blob)) this.#flushSoon()
   }
 
   /** A chunk was stored: peers may ask for it from now on. */
@@ -127,6 +147,7 @@ export class Swarm implements Service {
   }
 
   #heard(peer: PeerId, announcement: GossipHave): void {
+    let room = MAX_TOLD
     for (const { blob, geometry, state, gained } of announcement.blobs) {
       const joined = this.#joined.get(blob)
       if (joined === undefined || joined.member.geometryText !== geometry) continue
@@ -143,7 +164,9 @@ export class Swarm implements Service {
         joined.wanting.add(peer)
         if (!member.feed.knows(peer)) this.#askSoon(joined, peer)
         member.feed.peerWants(peer)
-        member.feed.peerGained(peer, indicesOf(gained, member.chunkCount))
+        const indices = indicesOf(gained, member.chunkCount, room)
+        room -= indices.length
+        member.feed.peerGained(peer, indices)
       }
     }
   }
@@ -205,13 +228,16 @@ export class Swarm implements Service {
     const delay = ANNOUNCE_AFTER_MS + ANNOUNCE_SPREAD_MS_PER_PEER * this.#deps.mesh.peers().length
     this.#cancelFlush = this.#deps.clock.after(delay, () => {
       this.#cancelFlush = undefined
-      const blobs: GossipHave['blobs'] = []
-      for (const { member, gained } of this.#joined.values()) {
-        if (!member.wantsWhole() && gained.size === 0) continue
+      const blobs: GossipHave['blobs'] = [...this.#left.values()]
+      this.#left.clear()
+      for (const joined of this.#joined.values()) {
+        const { member, gained } = joined
+        const isNews = gained.size > 0 || (member.wantsWhole() && !joined.toldWanting)
+        if (!isNews) continue
+        joined.toldWanting = member.wantsWhole()
         const runs = toRuns([...gained].toSorted((a, b) => a - b))
         gained.clear()
-        if (runs.length > 0)
-          blobs.push({ blob: member.blob, geometry: member.geometryText, state: 'wanting', gained: runs })
+        blobs.push({ blob: member.blob, geometry: member.geometryText, state: 'wanting', gained: runs })
       }
       if (blobs.length > 0) this.#announce(blobs)
     })
@@ -239,8 +265,18 @@ function holdsOf(answer: HaveAnswer, chunkCount: number): ChunkMap | 'all' | und
   return ChunkMap.decode(answer.held, chunkCount)
 }
 
-function* indicesOf(runs: readonly (readonly [number, number])[], chunkCount: number): Generator<number> {
+/** At most `room` of them. Runs may overlap: their sum is what costs. */
+function indicesOf(
+  runs: readonly (readonly [number, number])[],
+  chunkCount: number,
+  room: number,
+): readonly number[] {
+  const indices: number[] = []
   for (const [first, length] of runs) {
-    for (let index = first; index < Math.min(first + length, chunkCount); index++) yield index
+    for (let index = first; index < Math.min(first + length, chunkCount); index++) {
+      if (indices.length >= room) return indices
+      indices.push(index)
+    }
   }
+  return indices
 }

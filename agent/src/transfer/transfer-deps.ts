@@ -1,5 +1,5 @@
 // What a transfer is given to work with. Shapes only.
-import type { PeerId } from '@shoal/protocol/ids.ts'
+import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { Log } from '../log.ts'
 import type { SourceScores } from '../plan/source-score.ts'
@@ -22,7 +22,7 @@ export interface TransferDeps {
   readonly log: Log
   readonly store: BlobStore
   readonly scores: SourceScores
-  readonly swarm: Pick<Swarm, 'join' | 'leave' | 'gained'>
+  readonly swarm: Pick<Swarm, 'join' | 'leave' | 'gained' | 'wants'>
   readonly vouchers: Vouchers
   readonly rights: ReadRights
   readonly buffers: ChunkBuffers
@@ -32,6 +32,8 @@ export interface TransferDeps {
   readonly totalDepth: number
   readonly peer: (peer: PeerId) => ChunkSource
   readonly ban: (peer: PeerId, durationMs: number, reason: string) => void
+  /** Bytes that readers may have been given are wrong. */
+  readonly wrongBytes: (blob: BlobId) => void
   readonly peerOfKey: (publicKey: Uint8Array) => PeerId
   readonly onFailure: (name: string, error: unknown) => void
 }

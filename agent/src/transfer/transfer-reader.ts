@@ -17,15 +17,19 @@ export function newReaderId(): number {
   return nextReader++
 }
 
-/** Bytes of `range`; throws when the download fails or when what was given turns out wrong. */
+/**
+ * Bytes of `range`; throws when the download fails or when what was given turns out wrong.
+ * @param wrongsBefore {@link Transfer.wrongs} when the reader was opened: what went wrong before is not its business
+ */
 export async function* readTransfer(
   transfer: Transfer,
   store: Pick<BlobStore, 'open'>,
   range: ByteRange,
   signal: AbortSignal,
+  wrongsBefore: number,
 ): AsyncGenerator<Uint8Array> {
   const id = newReaderId()
-  const bell = new Bell(transfer, signal)
+  const bell = new Bell(transfer, signal, wrongsBefore)
   const { afterLast } = chunksOf(transfer.geometry, range)
   let position = range.start
   let complete: BlobReader | undefined
@@ -48,11 +52,8 @@ export async function* readTransfer(
         await bell.wait()
         continue
       }
+      bell.throwIfOver()
       position += piece.byteLength
-      if (!transfer.has(index)) {
-        const { start } = transfer.geometry.range(index)
-        transfer.releasedEarly(index, position - start)
-      }
       yield piece
     }
     bell.throwIfOver()
@@ -87,15 +88,13 @@ async function pieceAt(
     return piece
   }
   const flight = transfer.arriving(index)
-  if (flight === undefined || chunk.start + flight.filledBytes <= position) return undefined
+  const from = position - chunk.start
+  if (flight === undefined || flight.filledBytes <= from) return undefined
+  const until = Math.min(flight.filledBytes, end - chunk.start, from + PIECE_BYTES)
+  // Said before anything else can happen: a flight that ends now must know what was given of it.
+  transfer.releasedEarly(flight, until)
   // A copy: the buffer is used again as soon as the chunk is stored.
-  const until = Math.min(chunk.start + flight.filledBytes, end)
-  return Buffer.from(
-    flight.buffer.subarray(
-      position - chunk.start,
-      Math.min(until - chunk.start, position - chunk.start + PIECE_BYTES),
-    ),
-  )
+  return Buffer.from(flight.buffer.subarray(from, until))
 }
 
 async function openComplete(transfer: Transfer, store: Pick<BlobStore, 'open'>): Promise<BlobReader> {
@@ -109,21 +108,17 @@ async function openComplete(transfer: Transfer, store: Pick<BlobStore, 'open'>):
 class Bell {
   readonly #transfer: Transfer
   readonly #signal: AbortSignal
+  readonly #wrongsBefore: number
   readonly #stopWatching: () => void
-  readonly #stopWrong: () => void
   readonly #onAbort = () => this.#ring()
   #rung = false
   #wake: (() => void) | undefined
-  #wrong: ShoalError | undefined
 
-  constructor(transfer: Transfer, signal: AbortSignal) {
+  constructor(transfer: Transfer, signal: AbortSignal, wrongsBefore: number) {
     this.#transfer = transfer
     this.#signal = signal
+    this.#wrongsBefore = wrongsBefore
     this.#stopWatching = transfer.watch(() => this.#ring())
-    this.#stopWrong = transfer.onWrong((error) => {
-      this.#wrong = error
-      this.#ring()
-    })
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
@@ -143,15 +138,14 @@ class Bell {
 
   throwIfOver(): void {
     if (this.#signal.aborted) throw abortError(this.#signal)
-    if (this.#wrong !== undefined) throw this.#wrong
-    const { state, error } = this.#transfer
+    const { state, error, wrongs, wrongBecause } = this.#transfer
+    if (wrongs > this.#wrongsBefore && wrongBecause !== undefined) throw wrongBecause
     if (state === 'failed' || state === 'cancelled')
       throw error ?? new ShoalError('no-source', 'the download ended without the file')
   }
 
   close(): void {
     this.#stopWatching()
-    this.#stopWrong()
     this.#signal.removeEventListener('abort', this.#onAbort)
     this.#ring()
   }

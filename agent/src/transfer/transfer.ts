@@ -1,29 +1,29 @@
 // One blob arriving: asks the plan, flies chunks, proves and stores them, tells readers and peers, checks the whole. The plan
 // decides; this file only does. Readers stand in transfer-reader.ts, flights in chunk-flights.ts, blame in suspects.ts.
-import { type ChunkGeometry, type ChunkMap, chunkLength } from '@shoal/protocol/chunks.ts'
+import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
 import { asShoalError, errorRow, isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
-import type { ChunkVoucher, HaveAnswer, ReadGrant } from '@shoal/protocol/messages.ts'
+import type { ChunkVoucher, ReadGrant } from '@shoal/protocol/messages.ts'
 import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
 import type { BlobProgress, WantedFile } from '../downloads-port.ts'
 import { DownloadPlan, ORIGIN } from '../plan/download-plan.ts'
 import { BAN_MS } from '../plan/source-score.ts'
 import type { ChunkSource } from '../sources/source.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
+import { Arrivals } from './arrivals.ts'
+import { isRefusal } from './caller-tokens.ts'
 import { ChunkFlights, type Flight } from './chunk-flights.ts'
-import { EarlyBytes } from './early-bytes.ts'
 import { PlanFeed } from './plan-feed.ts'
 import { PlanLoop } from './plan-loop.ts'
 import type { SwarmMember } from './swarm.ts'
 import type { TransferDeps } from './transfer-deps.ts'
+import { TransferProgress } from './transfer-progress.ts'
 import { WholeCheck } from './whole-check.ts'
 
 /** How long peers may take to say what they hold before the origin is asked. */
 const PEER_GRACE_MS = 250
 /** A download that gained nothing for so long, while its sources fail, is given up. */
 export const GIVE_UP_MS = 60_000
-/** Most chunks whose claims are told in one answer. */
-const MAX_CLAIMS = 256
 
 export type TransferState = 'starting' | 'running' | 'verifying' | 'complete' | 'failed' | 'cancelled'
 
@@ -37,19 +37,22 @@ export class Transfer implements SwarmMember {
   readonly #tasks: Tasks
   readonly #flights: ChunkFlights
   readonly #check: WholeCheck
-  readonly #early = new EarlyBytes()
+  readonly #arrivals: Arrivals
   readonly #watchers = new Set<() => void>()
-  readonly #wrongListeners = new Set<(error: ShoalError) => void>()
-  readonly #moved = { originBytes: 0, peerBytes: 0, diskBytes: 0 }
+  readonly #progress: TransferProgress
   #plan: DownloadPlan | undefined
+  #opening: Promise<PartialBlob> | undefined
   #partial: PartialBlob | undefined
   #state: TransferState = 'starting'
   #whole = false
-  #wrongBytesReleased = false
+  #wrongs = 0
+  #wrongBecause: ShoalError | undefined
   #error: ShoalError | undefined
+  /** The last failure since a chunk was gained, and when the first was. */
   #lastSourceError: ShoalError | undefined
-  #lastGainAt = 0
+  #failingSince = 0
   #loop: PlanLoop | undefined
+  #stopping: Promise<void> | undefined
 
   /** @param origin the Hub as a source for this file */
   constructor(file: WantedFile, geometry: ChunkGeometry, origin: ChunkSource, deps: TransferDeps) {
@@ -59,6 +62,7 @@ export class Transfer implements SwarmMember {
     this.#origin = origin
     this.#deps = deps
     this.#tasks = createTasks(deps.onFailure)
+    this.#progress = new TransferProgress(file, geometry)
     this.feed = new PlanFeed(deps.clock, () => this.#loop?.pump())
     this.#check = new WholeCheck(this.blob, file.entry.path, {
       log: deps.log,
@@ -66,15 +70,21 @@ export class Transfer implements SwarmMember {
       peerOfKey: deps.peerOfKey,
       wrong: (error) => this.#wrong(error),
       liar: (peer) => this.#liar(peer),
-      discarded: (indices) => this.#discarded(indices),
+      discarded: (indices, originOnly) => this.#discarded(indices, originOnly),
+    })
+    this.#arrivals = new Arrivals(this.blob, geometry, {
+      vouchers: deps.vouchers,
+      check: this.#check,
+      wrong: (error) => this.#wrong(error),
     })
     this.#flights = new ChunkFlights(this.blob, geometry, deps.buffers, {
       source: (id) => (id === ORIGIN ? this.#origin : deps.peer(id as PeerId)),
       progressed: (flight, bytes) => this.#progressed(flight, bytes),
+      rewound: (flight) => this.#arrivals.lost(flight),
       arrived: (flight, voucher) => this.#arrived(flight, voucher),
       failed: (flight, error) => this.#failed(flight, error),
       troubled: () => this.#changed(),
-      over: ({ assignment: { index }, buffer }) => this.#early.flightOver(index, buffer, this.has(index)),
+      over: (flight) => this.#arrivals.lost(flight),
     })
   }
 
@@ -96,14 +106,18 @@ export class Transfer implements SwarmMember {
     return this.#whole
   }
 
-  /** The digest of the whole failed after readers had been given bytes. */
-  get wrongBytesReleased(): boolean {
-    return this.#wrongBytesReleased
+  /** How often bytes that readers may have been given turned out wrong: who was open before must not go on. */
+  get wrongs(): number {
+    return this.#wrongs
   }
 
-  /** Some byte of it is here or on its way. */
-  get moving(): boolean {
-    return (this.#partial?.held.held ?? 0) > 0 || this.#flights.moving
+  get wrongBecause(): ShoalError | undefined {
+    return this.#wrongBecause
+  }
+
+  /** The chunk is here, or some byte of the blob is on its way. */
+  isMoving(index: number): boolean {
+    return this.has(index) || this.#flights.moving
   }
 
   /** Why nothing arrives: the last failure, when no peer holds anything and nothing that is on its way moves. */
@@ -112,16 +126,18 @@ export class Transfer implements SwarmMember {
     return this.#flights.count === 0 ? this.#lastSourceError : this.#flights.trouble
   }
 
-  /** @throws ShoalError `store-full` | `conflict` | `store-*` */
+  /** @throws ShoalError `store-full` | `conflict` | `store-*` | `aborted` when it was stopped meanwhile */
   async start(): Promise<void> {
     try {
-      this.#partial = await this.#deps.store.openPartial(this.blob, this.geometry)
+      this.#opening = this.#deps.store.openPartial(this.blob, this.geometry)
+      this.#partial = await this.#opening
     } catch (error) {
       this.#end('failed', asShoalError(error) ?? new ShoalError('store-failed', messageOf(error), {}, error))
       throw error
     }
-    this.#moved.diskBytes = heldBytes(this.#partial.held, this.geometry)
-    this.#lastGainAt = this.#deps.clock.now()
+    // Whoever stopped it closes what has just been opened.
+    if (this.#error !== undefined) throw this.#error
+    this.#progress.begins(this.#partial.held)
     this.#tasks.run('download', (signal) => this.#run(signal))
   }
 
@@ -130,23 +146,14 @@ export class Transfer implements SwarmMember {
     if (this.#whole) return
     this.#whole = true
     this.#plan?.fetchWhole()
+    this.#deps.swarm.wants(this.blob)
     this.#loop?.pump()
   }
 
   progress(): BlobProgress {
-    const { file, blob, geometry } = this
-    const held = this.#partial === undefined ? 0 : heldBytes(this.#partial.held, geometry)
-    return {
-      blob,
-      repo: file.manifest.repo,
-      path: file.entry.path,
-      sizeBytes: geometry.sizeBytes,
-      heldBytes: this.#state === 'complete' ? geometry.sizeBytes : held,
-      state: this.#state === 'starting' ? 'running' : this.#state,
-      peers: this.#plan?.peerCount() ?? 0,
-      error: this.#error?.message,
-      ...this.#moved,
-    }
+    const state = this.#state === 'starting' ? 'running' : this.#state
+    const peers = this.#plan?.peerCount() ?? 0
+    return this.#progress.report({ state, peers, error: this.#error?.message }, this.#partial?.held)
   }
 
   /** Calls `wake` after every change; the returned function stops that. */
@@ -155,15 +162,15 @@ export class Transfer implements SwarmMember {
     return () => this.#watchers.delete(wake)
   }
 
-  /** Calls `fail` when bytes that readers were given turned out wrong. */
-  onWrong(fail: (error: ShoalError) => void): () => void {
-    this.#wrongListeners.add(fail)
-    return () => this.#wrongListeners.delete(fail)
+  /** Ends it; resolves when nothing of it goes on. Chunks stay on disk for the next time. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
   }
 
-  /** Ends it. Chunks stay on disk for the next time. */
-  async stop(): Promise<void> {
+  async #stop(): Promise<void> {
     this.#end('cancelled', new ShoalError('aborted', 'the download was stopped'))
+    await this.#opening?.catch(() => {})
     await this.#tasks.stop()
     const partial = this.#partial
     this.#partial = undefined
@@ -190,20 +197,14 @@ export class Transfer implements SwarmMember {
     return this.#flights.fromOrigin(index)
   }
 
-  /** A reader was given the first `bytes` of a chunk before it was stored. */
-  releasedEarly(index: number, bytes: number): void {
-    this.#early.gave(index, bytes)
+  /** A reader was given the first `bytes` of a chunk that is still arriving. */
+  releasedEarly(flight: Flight, bytes: number): void {
+    this.#arrivals.releasedEarly(flight, bytes)
   }
 
-  answer(): HaveAnswer {
-    const held = this.over ? undefined : this.#partial?.held
-    const some = held !== undefined && held.held > 0
-    return {
-      state: some ? 'partial' : 'none',
-      wanting: this.#whole && !this.over,
-      held: some ? held.encode() : undefined,
-      claimed: this.#plan?.originClaims().slice(0, MAX_CLAIMS) ?? [],
-    }
+  /** Chunks on their way from the origin. */
+  originClaims(): readonly number[] {
+    return this.over ? [] : (this.#plan?.originClaims() ?? [])
   }
 
   // --- SwarmMember ----------------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ export class Transfer implements SwarmMember {
       start: (assignment) => this.#tasks.run('fetch a chunk', (stop) => this.#fly(assignment, stop)),
       cancel: (id) => this.#flights.cancel(id, 'its source makes no progress'),
       complete: () => this.#verifyOnce(),
-      stuck: (hopeless) => this.#stuck(clock.now() - this.#lastGainAt, hopeless),
+      stuck: (hopeless) => this.#stuck(hopeless),
     })
     this.#state = 'running'
     this.feed.attach(plan)
@@ -265,9 +266,9 @@ export class Transfer implements SwarmMember {
     this.#loop?.pump()
   }
 
-  #stuck(idleMs: number, hopeless: boolean): boolean {
-    const idle = this.#lastSourceError !== undefined && idleMs > GIVE_UP_MS
-    if (!idle && !hopeless) return false
+  #stuck(hopeless: boolean): boolean {
+    const failingMs = this.#lastSourceError === undefined ? 0 : this.#deps.clock.now() - this.#failingSince
+    if (failingMs <= GIVE_UP_MS && !hopeless) return false
     const { path } = this.file.entry
     this.#end('failed', this.#lastSourceError ?? new ShoalError('no-source', `nobody has ${path} just now`))
     return true
@@ -276,33 +277,21 @@ export class Transfer implements SwarmMember {
   // --- what happens to flights ------------------------------------------------------------------------------------------
 
   #progressed({ assignment, fromOrigin }: Flight, bytes: number): void {
-    if (fromOrigin) this.#moved.originBytes += bytes
-    else this.#moved.peerBytes += bytes
+    this.#progress.moved(fromOrigin, bytes)
     this.#deps.counters.bytes(fromOrigin ? 'origin' : 'peer', bytes)
     this.#plan?.progress(assignment.id, this.#deps.clock.now())
     if (fromOrigin) this.#changed()
   }
 
-  async #arrived({ assignment, buffer, fromOrigin }: Flight, given: ChunkVoucher | undefined): Promise<void> {
+  async #arrived(flight: Flight, given: ChunkVoucher | undefined): Promise<void> {
     const partial = this.#partial
     if (partial === undefined) return
-    const { id, index } = assignment
-    const { vouchers, counters } = this.#deps
-    if (partial.held.has(index)) {
-      counters.chunk('duplicate', 1)
-      this.#stored(id, index, buffer.byteLength)
-      return
-    }
-    const place = { blob: this.blob, geometry: this.geometry, index }
-    const voucher = fromOrigin ? vouchers.make(place, buffer) : vouchers.check(place, buffer, given)
-    if (fromOrigin) await this.#check.provenByOrigin(partial, index, voucher)
-    else this.#check.checkWord(index, voucher)
-    if (!this.#early.agrees(index, buffer))
-      this.#wrong(new ShoalError('blob-corrupt', `chunk ${index} is not what was read of it before`))
-    await partial.write(index, buffer, voucher)
-    counters.chunk('verified', 1)
-    this.#lastGainAt = this.#deps.clock.now()
-    this.#stored(id, index, buffer.byteLength)
+    const { id, index } = flight.assignment
+    const result = await this.#arrivals.land(partial, flight, given)
+    this.#deps.counters.chunk(result, 1)
+    this.#stored(id, index, flight.buffer.byteLength)
+    if (result === 'duplicate') return
+    this.#lastSourceError = undefined
     this.#deps.swarm.gained(this.blob, index)
   }
 
@@ -312,36 +301,27 @@ export class Transfer implements SwarmMember {
     this.#changed()
   }
 
-  #failed({ assignment, fromOrigin }: Flight, error: unknown): void {
-    const known = asShoalError(error)
-    if (known === undefined && !isAbort(error)) throw error
-    const failure = known ?? new ShoalError('aborted', messageOf(error), {}, error)
+  #failed({ assignment, fromOrigin }: Flight, failure: ShoalError): void {
     const { id, index, source } = assignment
     const { log, clock } = this.#deps
-    const row = errorRow(failure.code)
     log.debug(
       { blob: this.blob, index, source, code: failure.code, reason: failure.message },
       'a chunk was not brought',
     )
-    if (row.blame === 'self') {
+    // This host cannot, or its callers may not: what the Hub refuses them they shall not get from peers either.
+    if (errorRow(failure.code).blame === 'self' || (fromOrigin && isRefusal(failure))) {
       this.#plan?.failed(id, 'aborted', clock.now())
       this.#end('failed', failure)
       return
     }
+    if (this.#lastSourceError === undefined) this.#failingSince = clock.now()
     this.#lastSourceError = failure
     if (failure.code === 'chunk-corrupt') this.#deps.counters.chunk('corrupt', 1)
     const banned = this.#plan?.failed(id, failure.code, clock.now()) === true
-    if (fromOrigin) {
-      // It will never give the file (gated, gone): peers may still bring what is missing.
-      if (row.retry === 'never' && failure.code !== 'aborted') this.#plan?.setOrigin(false)
-    } else if (banned) {
-      log.warn(
-        { peer: source, blob: this.blob, index, reason: failure.message },
-        'a peer broke its word and is banned',
-      )
-      this.#deps.ban(source as PeerId, BAN_MS, failure.message)
-      this.feed.removePeer(source as PeerId)
-    }
+    if (!banned) return
+    log.warn({ peer: source, blob: this.blob, index, reason: failure.message }, 'a peer broke its word')
+    this.#deps.ban(source as PeerId, BAN_MS, failure.message)
+    this.feed.removePeer(source as PeerId)
   }
 
   // --- the whole ----------------------------------------------------------------------------------------------------------
@@ -377,16 +357,18 @@ export class Transfer implements SwarmMember {
     this.feed.removePeer(peer)
   }
 
-  #discarded(indices: readonly number[]): void {
+  #discarded(indices: readonly number[], originOnly: boolean): void {
     this.#deps.counters.chunk('corrupt', indices.length)
-    this.#plan?.discarded(indices)
+    this.#plan?.discarded(indices, originOnly)
     this.#changed()
     this.#loop?.pump()
   }
 
   #wrong(error: ShoalError): void {
-    this.#wrongBytesReleased = true
-    for (const tell of [...this.#wrongListeners]) tell(error)
+    this.#wrongs++
+    this.#wrongBecause = error
+    this.#deps.wrongBytes(this.blob)
+    this.#changed()
   }
 
   #end(state: 'complete' | 'failed' | 'cancelled', error: ShoalError | undefined): void {
@@ -409,11 +391,4 @@ export class Transfer implements SwarmMember {
   #changed(): void {
     for (const wake of [...this.#watchers]) wake()
   }
-}
-
-function heldBytes(held: ChunkMap, geometry: ChunkGeometry): number {
-  if (geometry.chunkCount === 0) return 0
-  const full = chunkLength(geometry, 0)
-  const last = geometry.chunkCount - 1
-  return held.held * full - (held.has(last) ? full - chunkLength(geometry, last) : 0)
 }

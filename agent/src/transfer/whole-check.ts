@@ -16,8 +16,8 @@ export interface WholeCheckHooks {
   readonly wrong: (error: ShoalError) => void
   /** A host vouched for what the origin does not have. */
   readonly liar: (peer: PeerId) => void
-  /** These chunks are on disk no more and are to be fetched again. */
-  readonly discarded: (indices: readonly number[]) => void
+  /** These chunks are on disk no more and are to be fetched again. @param originOnly peers' copies of them are no use */
+  readonly discarded: (indices: readonly number[], originOnly: boolean) => void
 }
 
 export class WholeCheck {
@@ -46,8 +46,12 @@ export class WholeCheck {
     this.#hooks.log.warn({ blob: this.#blob, path: this.#path }, 'the digest of a whole file is wrong')
     this.#hooks.wrong(error)
     const indices = this.#suspects.nextRound(partial)
-    if (indices === undefined) throw error
-    await this.#discard(partial, indices)
+    if (indices === undefined) {
+      // Not to be given to anybody, nor to be taken for good by the next download.
+      await partial.discard([...partial.held.indices()])
+      throw error
+    }
+    await this.#discard(partial, indices, true)
     return 'again'
   }
 
@@ -57,7 +61,7 @@ export class WholeCheck {
       const peer = this.#hooks.peerOfKey(author)
       this.#hooks.log.warn({ peer, blob: this.#blob }, 'a host vouched for wrong bytes')
       this.#hooks.liar(peer)
-      await this.#discard(partial, this.#suspects.vouchedBy(author, partial))
+      await this.#discard(partial, this.#suspects.vouchedBy(author, partial), false)
     }
   }
 
@@ -70,8 +74,10 @@ export class WholeCheck {
       )
   }
 
-  async #discard(partial: PartialBlob, indices: readonly number[]): Promise<void> {
+  async #discard(partial: PartialBlob, indices: readonly number[], originOnly: boolean): Promise<void> {
     await partial.discard(indices)
-    this.#hooks.discarded(indices)
+    // Only now can no reader come by them any more: those that did must not go on.
+    this.#hooks.wrong(new ShoalError('blob-corrupt', `chunks of ${this.#path} turned out wrong`))
+    this.#hooks.discarded(indices, originOnly)
   }
 }
