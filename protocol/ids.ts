@@ -87,8 +87,10 @@ export function parseCommit(text: string): Commit {
 }
 
 /**
- * A path inside a repo. Refuses what could leave a directory or means something else on another system:
- * absolute and drive paths, backslashes, `.` and `..`, control characters, names over 255 bytes, lone surrogates.
+ * A path inside a repo. Refuses what could leave a directory here or on another system: absolute and drive paths,
+ * backslashes, names of only dots and blanks (`.`, `..`, `.. `, which some systems trim), control characters, names over 255
+ * bytes, lone surrogates. Allows what is odd but harmless (`CON`, `a.`, `a `): git repositories hold such names, and one of
+ * them must not make a repository unreadable.
  * @throws ShoalError `bad-request`
  */
 export function parseFilePath(text: string): FilePath {
@@ -102,9 +104,7 @@ export function isFilePath(text: string): text is FilePath {
   if (/[\u0000-\u001f\u007f\\]/.test(text) || /^[A-Za-z]:/.test(text)) return false
   return text
     .split('/')
-    .every(
-      (part) => part !== '' && part !== '.' && part !== '..' && Buffer.byteLength(part) <= MAX_SEGMENT_BYTES,
-    )
+    .every((part) => !/^[. \u00a0]*$/.test(part) && Buffer.byteLength(part) <= MAX_SEGMENT_BYTES)
 }
 
 /** @throws ShoalError `bad-request` */

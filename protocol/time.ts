@@ -85,12 +85,16 @@ export function deadline(
   parent?: AbortSignal,
 ): Deadline {
   const controller = new AbortController()
+  let disposed = false
   let cancelTimer: () => void = () => {}
   const start = () => {
     cancelTimer()
     cancelTimer = clock.after(timeoutMs, () => controller.abort(makeError()))
   }
-  const onParent = () => controller.abort(abortError(parent))
+  const onParent = () => {
+    cancelTimer()
+    controller.abort(abortError(parent))
+  }
   if (parent?.aborted) onParent()
   else {
     parent?.addEventListener('abort', onParent, { once: true })
@@ -99,9 +103,10 @@ export function deadline(
   return {
     signal: controller.signal,
     extend() {
-      if (!controller.signal.aborted) start()
+      if (!controller.signal.aborted && !disposed) start()
     },
     [Symbol.dispose]() {
+      disposed = true
       cancelTimer()
       parent?.removeEventListener('abort', onParent)
     },

@@ -201,6 +201,7 @@ async function startParts(
     ban: (peer, durationMs, reason) => mesh.ban(peer, durationMs, reason),
     peerOfKey: peerOfPublicKey,
     operatorToken: settings.hub.token,
+    maxFileBytes: settings.maxFileBytes,
     diskBytesRead: (bytes) => {
       totals.diskBytes += bytes
     },
@@ -217,6 +218,7 @@ async function startParts(
     index,
     log,
     onForgotten: () => downloader.forgetShown(),
+    abandon: (blob) => downloader.abandon(blob),
     onFailure,
   })
   const health = createHealth({

@@ -1,6 +1,6 @@
 // The Downloads port: opens files for reading and fetches whole ones, one transfer a blob whoever asks and however many. Starts
 // transfers, lets them linger for a client that comes back, stops them. What a transfer does is its own.
-import { type ByteRange, type ChunkGeometry, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
+import { type ByteRange, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type BlobId, type PeerId, repoKey } from '@shoal/protocol/ids.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
@@ -33,6 +33,10 @@ export interface DownloaderDeps extends Omit<TransferDeps, 'peer' | 'wrongBytes'
   /** The host's own Hub token, for what its operator asked for. */
   readonly operatorToken: () => string | undefined
   readonly diskBytesRead: (bytes: number) => void
+  /** How blobs are cut. Hosts that cut otherwise have nothing for each other. */
+  readonly chunkBytes?: number
+  /** Larger files are refused. */
+  readonly maxFileBytes?: number | undefined
 }
 
 interface Running {
@@ -129,6 +133,14 @@ export class Downloader implements Downloads, Service {
     for (;;) {
       const tasks = this.#tasks
       if (tasks === undefined) throw new ShoalError('not-running', 'the agent is stopping')
+      const { maxFileBytes } = this.#deps
+      if (maxFileBytes !== undefined && file.entry.sizeBytes > maxFileBytes) {
+        const { path, sizeBytes } = file.entry
+        throw new ShoalError(
+          'too-large',
+          `${path} has ${sizeBytes} bytes; security.max_file_size_gb allows ${maxFileBytes}`,
+        )
+      }
       const known = this.#running.get(blob)
       if (known === undefined) {
         if (this.#deps.store.isComplete(blob)) return undefined
@@ -149,12 +161,13 @@ export class Downloader implements Downloads, Service {
   async #begin(file: WantedFile, whole: boolean, tasks: Tasks): Promise<Running> {
     const { blob } = file.entry
     const { mesh, hub, rights } = this.#deps
+    const geometry = fixedSlices(file.entry.sizeBytes, this.#deps.chunkBytes)
     const tokens = new CallerTokens(this.#tokenOf(file))
     const origin = hub.source(
       { repo: file.manifest.repo, commit: file.manifest.commit, entry: file.entry },
       () => tokens.current,
     )
-    const transfer = new Transfer(file, geometryOf(file), withTokens(origin, tokens), {
+    const transfer = new Transfer(file, geometry, withTokens(origin, tokens), {
       ...this.#deps,
       peer: (peer: PeerId) => peerSource(mesh, peer, () => rights.grantFor(file.manifest)),
       wrongBytes: (wrong) => this.#suspect(wrong),
@@ -326,10 +339,6 @@ export class Downloader implements Downloads, Service {
   #isSuspect(blob: BlobId): boolean {
     return (this.#suspects.get(blob) ?? 0) > this.#deps.clock.now()
   }
-}
-
-function geometryOf({ entry }: WantedFile): ChunkGeometry {
-  return fixedSlices(entry.sizeBytes)
 }
 
 function origins({ originBytes, peerBytes, heldBytes, diskBytes, peers }: BlobProgress): ByteOrigin {

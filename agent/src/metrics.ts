@@ -93,7 +93,7 @@ export function createMetrics(build: {
   })
   const originRequests = new Counter({
     name: 'shoal_origin_requests_total',
-    help: 'Requests to the Hub and its mirrors, by kind and status of the answer ("error": none came).',
+    help: 'Requests to the Hub and its mirrors, by kind and status of the answer ("failed": none came).',
     labelNames: ['kind', 'status'],
     registers,
   })

@@ -1,7 +1,7 @@
 // The Models port: what this host keeps, as an operator sees it. Starts pulls (and takes up again those that a stop or a crash
 // cut off), lists, verifies, removes. Moves no byte itself.
 import { randomUUID } from 'node:crypto'
-import { asShoalError, hasCode, messageOf } from '@shoal/protocol/errors.ts'
+import { asShoalError, hasCode, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import {
   type BlobId,
   isCommit,
@@ -25,7 +25,7 @@ import type {
   VerifyResult,
 } from './models-port.ts'
 import { Pull, type PullDeps } from './pull.ts'
-import type { BlobStore } from './store/blob-store.ts'
+import type { BlobStore, VerifyReport } from './store/blob-store.ts'
 import type { Index } from './store/index-port.ts'
 import type { Records } from './store/records.ts'
 import type { HubView } from './store/view.ts'
@@ -41,12 +41,16 @@ const storedPull = z.strictObject({
   exclude: z.array(z.string()),
 })
 
+type Held = ReadonlyMap<BlobId, { readonly heldBytes: number; readonly complete: boolean }>
+
 export interface ModelsDeps extends PullDeps {
   readonly store: BlobStore
   readonly records: Records
   readonly view: Pick<HubView, 'remove' | 'path'>
   readonly index: Index
   readonly log: Log
+  /** Ends a download whose blob is to be removed. */
+  readonly abandon: (blob: BlobId) => Promise<void>
   /** A repo is gone: forget what was derived from it. */
   readonly onForgotten: (repo: Repo) => void
   readonly onFailure: (name: string, error: unknown) => void
@@ -78,7 +82,9 @@ export class ModelKeeper implements Models, Service {
     await tasks?.stop()
   }
 
+  /** @throws ShoalError `not-running` */
   pull(request: PullRequest): PullProgress {
+    if (this.#tasks === undefined) throw new ShoalError('not-running', 'the agent is starting or stopping')
     const text = JSON.stringify(request)
     for (const pull of this.#pulls.values()) {
       if (!pull.over && JSON.stringify(pull.request) === text) return pull.progress()
@@ -103,7 +109,8 @@ export class ModelKeeper implements Models, Service {
 
   async list(): Promise<readonly ModelSummary[]> {
     const byRepo = await this.#byRepo()
-    return Promise.all([...byRepo.values()].map((manifests) => this.#summary(manifests)))
+    const held = this.#held()
+    return Promise.all([...byRepo.values()].map((manifests) => this.#summary(manifests, held)))
   }
 
   async show(repo: Repo): Promise<ModelDetails | undefined> {
@@ -111,7 +118,7 @@ export class ModelKeeper implements Models, Service {
     if (manifests === undefined) return undefined
     const held = this.#held()
     return {
-      ...(await this.#summary(manifests)),
+      ...(await this.#summary(manifests, held)),
       commits: manifests.map((manifest) => ({
         commit: manifest.commit,
         files: manifest.files.map((entry) => ({ ...entry, ...holding(entry, held) })),
@@ -121,7 +128,11 @@ export class ModelKeeper implements Models, Service {
 
   async remove(repo: Repo): Promise<{ readonly freedBytes: number; readonly blobs: number }> {
     const { records, view, store } = this.#deps
-    for (const pull of this.#pulls.values()) if (repoKey(pull.request.repo) === repoKey(repo)) pull.cancel()
+    const pulls = [...this.#pulls.values()].filter(
+      (pull) => !pull.over && repoKey(pull.request.repo) === repoKey(repo),
+    )
+    for (const pull of pulls) pull.cancel()
+    await Promise.all(pulls.map(({ ended }) => ended))
     const ours = new Set<BlobId>()
     const others = new Set<BlobId>()
     for await (const manifest of records.manifests()) {
@@ -136,11 +147,17 @@ export class ModelKeeper implements Models, Service {
     let blobs = 0
     for (const blob of ours) {
       if (others.has(blob)) continue
+      await this.#deps.abandon(blob)
       const bytes = held.get(blob)?.heldBytes ?? 0
-      if (await store.remove(blob)) {
-        freedBytes += bytes
-        blobs++
+      try {
+        if (!(await store.remove(blob))) continue
+      } catch (error) {
+        // Somebody has just asked for it again.
+        if (!hasCode(error, 'conflict')) throw error
+        continue
       }
+      freedBytes += bytes
+      blobs++
     }
     return { freedBytes, blobs }
   }
@@ -155,18 +172,18 @@ export class ModelKeeper implements Models, Service {
         const key = `${repoKey(manifest.repo)}\n${blob}`
         if (seen.has(key) || !store.isComplete(blob)) continue
         seen.add(key)
-        yield { repo: manifest.repo, path, ...(await this.#verifyBlob(blob, signal)) }
+        const report = await this.#verifyBlob(blob, signal)
+        if (report !== undefined) yield { repo: manifest.repo, path, ...report }
       }
     }
   }
 
-  async #verifyBlob(
-    blob: BlobId,
-    signal: AbortSignal,
-  ): Promise<{ ok: boolean; badChunks: readonly number[]; bytes: number }> {
+  /** undefined: it was removed meanwhile. */
+  async #verifyBlob(blob: BlobId, signal: AbortSignal): Promise<VerifyReport | undefined> {
     try {
       return await this.#deps.store.verify(blob, signal)
     } catch (error) {
+      if (hasCode(error, 'not-found')) return undefined
       if (!hasCode(error, 'store-corrupt')) throw error
       this.#deps.log.error({ blob, reason: messageOf(error) }, 'a stored blob cannot be read')
       return { ok: false, badChunks: [], bytes: 0 }
@@ -184,7 +201,8 @@ export class ModelKeeper implements Models, Service {
       await index.put(PULL_KEY + id, { repo: repoKey(repo), revision, include, exclude })
       await pull.run(signal)
       // Stopped with the agent: it goes on after the next start.
-      if (!signal.aborted) await index.delete(PULL_KEY + id)
+      const isCutOff = signal.aborted && pull.state === 'cancelled' && !pull.isUnwanted
+      if (!isCutOff) await index.delete(PULL_KEY + id)
     })
     return pull
   }
@@ -199,10 +217,9 @@ export class ModelKeeper implements Models, Service {
     return byRepo
   }
 
-  async #summary(manifests: readonly Manifest[]): Promise<ModelSummary> {
+  async #summary(manifests: readonly Manifest[], held: Held): Promise<ModelSummary> {
     const [newest] = manifests
     if (newest === undefined) throw new Error('a repo without manifests')
-    const held = this.#held()
     const blobs = new Map<BlobId, FileEntry>()
     for (const { files } of manifests) for (const entry of files) blobs.set(entry.blob, entry)
     const refs = await this.#deps.records.refs(newest.repo)
@@ -224,15 +241,12 @@ export class ModelKeeper implements Models, Service {
     }
   }
 
-  #held(): Map<BlobId, { readonly heldBytes: number; readonly complete: boolean }> {
+  #held(): Held {
     return new Map(this.#deps.store.list().map((record) => [record.blob, record]))
   }
 }
 
-function holding(
-  entry: FileEntry,
-  held: ReadonlyMap<BlobId, { readonly heldBytes: number; readonly complete: boolean }>,
-): { readonly heldBytes: number; readonly complete: boolean } {
+function holding(entry: FileEntry, held: Held): { readonly heldBytes: number; readonly complete: boolean } {
   const record = held.get(entry.blob)
   return { heldBytes: record?.heldBytes ?? 0, complete: record?.complete ?? false }
 }

@@ -4,7 +4,7 @@ import { isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Commit, isCommit, type Repo, type Revision, repoKey } from '@shoal/protocol/ids.ts'
 import { type Manifest, manifestSchema } from '@shoal/protocol/manifest.ts'
 import type { ManifestAnswer } from '@shoal/protocol/messages.ts'
-import { type Clock, deadline } from '@shoal/protocol/time.ts'
+import { type Clock, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import type { Log } from './log.ts'
 import type { Mesh } from './net/mesh.ts'
 
@@ -24,7 +24,7 @@ export interface PeerManifestsDeps {
   readonly log: Log
 }
 
-/** The newest manifest that a peer has for a revision or commit; undefined when none has one. Never throws but for an abort. */
+/** The newest manifest that a peer has for a revision or commit; undefined when none has one. @throws ShoalError `aborted`, nothing else */
 export async function askPeersForManifest(
   deps: PeerManifestsDeps,
   repo: Repo,
@@ -42,7 +42,7 @@ export async function askPeersForManifest(
     peers.map(async ({ peer }) => {
       try {
         const answer = await deps.mesh.askManifest(peer, { repo: repoKey(repo), revision }, limit.signal)
-        return read(answer, repo, revision)
+        return read(answer, repo, revision, deps.clock.wallTime())
       } catch (error) {
         if (!isAbort(error))
           deps.log.debug({ peer, reason: messageOf(error) }, 'a peer had no manifest to give')
@@ -50,6 +50,7 @@ export async function askPeersForManifest(
       }
     }),
   )
+  throwIfAborted(signal)
   let newest: PeerManifest | undefined
   for (const answer of answers) {
     if (answer !== undefined && (newest === undefined || answer.resolvedAt > newest.resolvedAt))
@@ -58,7 +59,12 @@ export async function askPeersForManifest(
   return newest
 }
 
-function read(answer: ManifestAnswer, repo: Repo, revision: string): PeerManifest | undefined {
+function read(
+  answer: ManifestAnswer,
+  repo: Repo,
+  revision: string,
+  wallTime: number,
+): PeerManifest | undefined {
   if (!answer.found || answer.manifest === undefined || answer.commit === undefined) return undefined
   const parsed = manifestSchema.safeParse(JSON.parse(answer.manifest))
   if (!parsed.success) throw new ShoalError('bad-message', 'a peer sent a manifest that is none')
@@ -68,5 +74,7 @@ function read(answer: ManifestAnswer, repo: Repo, revision: string): PeerManifes
     manifest.commit === answer.commit &&
     (!isCommit(revision) || revision === manifest.commit)
   if (!fits) throw new ShoalError('bad-message', 'a peer sent the manifest of something else')
-  return { commit: manifest.commit, resolvedAt: answer.resolvedAt ?? manifest.learnedAt, manifest }
+  // Nobody can know what the Hub is going to say: a stamp from the future must not win over everything that comes later.
+  const resolvedAt = Math.min(answer.resolvedAt ?? manifest.learnedAt, wallTime)
+  return { commit: manifest.commit, resolvedAt, manifest }
 }

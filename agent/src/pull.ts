@@ -35,6 +35,7 @@ export class Pull {
   #done = { bytes: 0, originBytes: 0, peerBytes: 0, diskBytes: 0 }
   #endedAt: number | undefined
   #error: PullProgress['error']
+  readonly #ended = Promise.withResolvers<void>()
 
   constructor(id: string, request: PullRequest, deps: PullDeps) {
     this.id = id
@@ -45,6 +46,20 @@ export class Pull {
 
   get over(): boolean {
     return this.#endedAt !== undefined
+  }
+
+  get state(): PullState {
+    return this.#state
+  }
+
+  /** Its operator does not want it any more. */
+  get isUnwanted(): boolean {
+    return this.#abort.signal.aborted
+  }
+
+  /** Resolves when it has ended, however. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
   }
 
   cancel(): void {
@@ -109,12 +124,12 @@ export class Pull {
   /** A few files at a time. The first failure ends the pull once the files under way are done or have failed too. */
   async #fetchAll(manifest: Manifest, signal: AbortSignal): Promise<void> {
     // Files that share a blob (the same content under two names) are fetched once and shown twice, one after the other.
-    const queue = [...this.#files]
+    const queue = [...Map.groupBy(this.#files, ({ blob }) => blob).values()]
     let failure: unknown
     const worker = async () => {
-      for (let entry = queue.shift(); entry !== undefined && failure === undefined; entry = queue.shift()) {
+      for (let same = queue.shift(); same !== undefined && failure === undefined; same = queue.shift()) {
         try {
-          await this.#fetchOne(manifest, entry, signal)
+          for (const entry of same) await this.#fetchOne(manifest, entry, signal)
         } catch (error) {
           failure ??= error
         }
@@ -169,5 +184,6 @@ export class Pull {
   #end(state: PullState): void {
     this.#state = state
     this.#endedAt = this.#deps.clock.wallTime()
+    this.#ended.resolve()
   }
 }

@@ -1,6 +1,6 @@
 // Shows complete files in the Hub view, each once: under its commit, and under the name it was asked by. Remembers what is shown,
 // because every read of a complete file comes by here. Moves no bytes.
-import { isCommit, repoKey } from '@shoal/protocol/ids.ts'
+import { type Commit, isCommit, repoKey } from '@shoal/protocol/ids.ts'
 import type { WantedFile } from './downloads-port.ts'
 import type { HubView } from './store/view.ts'
 
@@ -8,7 +8,9 @@ const MAX_REMEMBERED = 100_000
 
 export class ShownFiles {
   readonly #view: Pick<HubView, 'link' | 'setRef'>
-  readonly #shown = new Set<string>()
+  readonly #files = new Set<string>()
+  /** The commit that each name was last shown to mean. */
+  readonly #refs = new Map<string, Commit>()
 
   constructor(view: Pick<HubView, 'link' | 'setRef'>) {
     this.#view = view
@@ -18,24 +20,26 @@ export class ShownFiles {
   async show({ manifest, entry, revision }: WantedFile): Promise<void> {
     const { repo, commit } = manifest
     const file = `${repoKey(repo)}\n${commit}\n${entry.path}`
-    if (!this.#shown.has(file)) {
+    if (!this.#files.has(file)) {
       await this.#view.link(repo, commit, entry)
-      this.#remember(file)
+      this.#makeRoom()
+      this.#files.add(file)
     }
     if (revision === undefined || isCommit(revision)) return
-    const ref = `${repoKey(repo)}\n${revision}\n${commit}\n`
-    if (this.#shown.has(ref)) return
+    const ref = `${repoKey(repo)}\n${revision}`
+    if (this.#refs.get(ref) === commit) return
     await this.#view.setRef(repo, revision, commit)
-    this.#remember(ref)
+    this.#makeRoom()
+    this.#refs.set(ref, commit)
   }
 
   /** A repo was removed: what is shown of it must be made anew. */
   forget(): void {
-    this.#shown.clear()
+    this.#files.clear()
+    this.#refs.clear()
   }
 
-  #remember(key: string): void {
-    if (this.#shown.size >= MAX_REMEMBERED) this.#shown.clear()
-    this.#shown.add(key)
+  #makeRoom(): void {
+    if (this.#files.size + this.#refs.size >= MAX_REMEMBERED) this.forget()
   }
 }

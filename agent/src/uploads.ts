@@ -1,7 +1,7 @@
 // What this host answers when peers ask: chunks, what it holds, manifests. Every answer first asks read-rights. Never sends
 // bytes that do not match their voucher: a rotten disk must not make an honest host look like a liar.
 import { type ChunkGeometry, chunkLength, parseGeometry } from '@shoal/protocol/chunks.ts'
-import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
+import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import {
   type BlobId,
   isCommit,
@@ -9,6 +9,7 @@ import {
   parseRepoKey,
   parseRevision,
   type Repo,
+  type Revision,
 } from '@shoal/protocol/ids.ts'
 import type {
   ChunkRequestMessage,
@@ -26,13 +27,11 @@ import type { ReadRights } from './read-rights.ts'
 import type { BlobReader, BlobStore } from './store/blob-store.ts'
 import type { Records } from './store/records.ts'
 import type { Transfer } from './transfer/transfer.ts'
+import { UploadTurns } from './upload-turns.ts'
 import type { Vouchers } from './vouchers.ts'
 
-/** Chunks in memory for peers at once: a peer that reads slowly holds one, so this bounds memory, not speed. */
-const MAX_SENDING = 8
-/** Requests beyond that wait so long for their turn, then hear that this host is busy. */
-const TURN_WAIT_MS = 1_000
-const MAX_WAITING = 64
+/** Most chunks whose claims are told in one answer. */
+const MAX_CLAIMS = 256
 /** Complete blobs kept open for the next request. */
 const MAX_OPEN = 16
 const OPEN_FOR_MS = 10_000
@@ -54,6 +53,8 @@ const LACKS: ChunkReply = { status: 'lacks' }
 
 interface OpenBlob {
   readonly reader: Promise<BlobReader | undefined>
+  /** Whether the whole digest is right: asked only where no voucher is on record. */
+  isProven: Promise<boolean> | undefined
   users: number
   cancelClose: () => void
 }
@@ -61,11 +62,12 @@ interface OpenBlob {
 export class Uploads implements MeshHandlers {
   readonly #deps: UploadsDeps
   readonly #open = new Map<BlobId, OpenBlob>()
-  readonly #waiting: (() => void)[] = []
-  #sending = 0
+  readonly #turns: UploadTurns
+  #closed = false
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps
+    this.#turns = new UploadTurns(deps.clock)
   }
 
   async chunk(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply> {
@@ -73,17 +75,19 @@ export class Uploads implements MeshHandlers {
     const geometry = geometryOf(request.geometry)
     if (geometry === undefined || index >= geometry.chunkCount) return { status: 'bad' }
     if (!this.#deps.rights.mayHaveBlob(peer, blob, request.grant)) return { status: 'refused' }
-    if (!(await this.#turn(signal))) return { status: 'busy' }
+    // Before a place is taken: whoever waits for a chunk must not keep others from theirs.
+    await this.#arrival(request, geometry, signal)
+    if (!(await this.#turns.take(signal))) return { status: 'busy' }
     let reply: ChunkReply | undefined
     try {
       reply = await this.#reply(request, geometry, signal)
     } finally {
-      if (reply?.bytes === undefined) this.#turnOver()
+      if (reply?.bytes === undefined) this.#turns.over()
     }
     const { bytes } = reply
     if (bytes === undefined) return reply
     const release = () => {
-      this.#turnOver()
+      this.#turns.over()
       this.#deps.bytesSent(bytes.byteLength)
     }
     return { ...reply, release }
@@ -91,40 +95,7 @@ export class Uploads implements MeshHandlers {
 
   /** Share of the chunks that may be on their way to peers at once, 0 to 1. */
   get load(): number {
-    return this.#sending / MAX_SENDING
-  }
-
-  async #turn(signal: AbortSignal): Promise<boolean> {
-    if (this.#sending < MAX_SENDING) {
-      this.#sending++
-      return true
-    }
-    if (this.#waiting.length >= MAX_WAITING) return false
-    using limit = deadline(
-      this.#deps.clock,
-      TURN_WAIT_MS,
-      () => new ShoalError('peer-busy', 'no turn'),
-      signal,
-    )
-    return await new Promise<boolean>((resolve) => {
-      const end = (got: boolean) => {
-        limit.signal.removeEventListener('abort', onAbort)
-        resolve(got)
-      }
-      const mine = () => end(true)
-      const onAbort = () => {
-        this.#waiting.splice(this.#waiting.indexOf(mine), 1)
-        end(false)
-      }
-      this.#waiting.push(mine)
-      limit.signal.addEventListener('abort', onAbort, { once: true })
-    })
-  }
-
-  #turnOver(): void {
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#sending--
-    else next()
+    return this.#turns.load
   }
 
   async have(peer: PeerId, ask: HaveAsk): Promise<HaveAnswer> {
@@ -133,18 +104,20 @@ export class Uploads implements MeshHandlers {
     if (ask.want) this.#deps.peerWants(peer, blob)
     if (this.#deps.store.isComplete(blob)) return { state: 'complete', wanting: false, claimed: [] }
     const transfer = this.#deps.arriving(blob)
-    return transfer?.geometry.text === ask.geometry ? transfer.answer() : NOTHING
+    return transfer?.geometry.text === ask.geometry ? holdingOf(transfer) : NOTHING
   }
 
   async manifest(peer: PeerId, ask: ManifestAsk): Promise<ManifestAnswer> {
     const { records, rights } = this.#deps
     const repo = repoOf(ask.repo)
-    if (repo === undefined || !rights.mayHaveRepo(peer, repo, ask.grant)) return { found: false }
+    const revision = revisionOf(ask.revision)
+    if (repo === undefined || revision === undefined || !rights.mayHaveRepo(peer, repo, ask.grant))
+      return { found: false }
     let commit: string | undefined
     let resolvedAt: number | undefined
-    if (isCommit(ask.revision)) commit = ask.revision
+    if (isCommit(revision)) commit = revision
     else {
-      const ref = (await records.refs(repo)).get(parseRevision(ask.revision))
+      const ref = (await records.refs(repo)).get(revision)
       commit = ref?.commit
       resolvedAt = ref?.resolvedAt
     }
@@ -157,6 +130,7 @@ export class Uploads implements MeshHandlers {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     for (const [blob, open] of [...this.#open]) {
       this.#open.delete(blob)
       open.cancelClose()
@@ -164,37 +138,58 @@ export class Uploads implements MeshHandlers {
     }
   }
 
+  /** Never throws for what disk and downloads do: a peer hears that the chunk is not here, and asks another. */
   async #reply(
     request: ChunkRequestMessage,
     geometry: ChunkGeometry,
     signal: AbortSignal,
   ): Promise<ChunkReply> {
-    const { blob, index, waitMs } = request
-    const { store } = this.#deps
-    if (store.isComplete(blob)) return this.#fromComplete(blob, geometry, index)
-    const transfer = this.#deps.arriving(blob)
-    if (transfer === undefined || transfer.geometry.text !== geometry.text) return LACKS
-    if (!transfer.has(index) && waitMs > 0 && transfer.inFlight(index))
-      await this.#arrival(transfer, index, waitMs, signal)
-    if (store.isComplete(blob)) return this.#fromComplete(blob, geometry, index)
-    const { partial } = transfer
-    if (partial === undefined || !partial.held.has(index)) return LACKS
-    const voucher = partial.voucher(index)
-    if (voucher === undefined) return LACKS
+    const { blob, index } = request
+    try {
+      if (this.#deps.store.isComplete(blob)) return await this.#fromComplete(blob, geometry, index, signal)
+      const transfer = this.#deps.arriving(blob)
+      if (transfer?.geometry.text !== geometry.text) return LACKS
+      return await this.#fromArriving(transfer, index)
+    } catch (error) {
+      const known = asShoalError(error)
+      if (known === undefined) throw error
+      this.#deps.log.warn({ blob, index, code: known.code, reason: known.message }, 'a chunk was not served')
+      return LACKS
+    }
+  }
+
+  async #fromArriving(transfer: Transfer, index: number): Promise<ChunkReply> {
+    const { partial, geometry, blob } = transfer
+    const voucher = partial?.voucher(index)
+    if (partial === undefined || voucher === undefined || !partial.held.has(index)) return LACKS
     const bytes = Buffer.allocUnsafeSlow(chunkLength(geometry, index))
-    await partial.read(bytes, geometry.range(index).start)
+    try {
+      await partial.read(bytes, geometry.range(index).start)
+    } catch (error) {
+      // It was discarded, or the download ended, since we looked.
+      if (transfer.partial !== partial || !partial.held.has(index)) return LACKS
+      throw error
+    }
     return this.#checked({ blob, geometry, index }, bytes, voucher)
   }
 
-  async #fromComplete(blob: BlobId, geometry: ChunkGeometry, index: number): Promise<ChunkReply> {
+  async #fromComplete(
+    blob: BlobId,
+    geometry: ChunkGeometry,
+    index: number,
+    signal: AbortSignal,
+  ): Promise<ChunkReply> {
     const open = this.#use(blob)
     try {
       const reader = await open.reader
       if (reader === undefined) return LACKS
       if (reader.sizeBytes !== geometry.sizeBytes) return { status: 'bad' }
+      // Cut otherwise than it was proven, its bytes would have to be vouched for on the disk's word.
+      if (reader.geometry !== undefined && reader.geometry.text !== geometry.text) return LACKS
+      const known = await reader.voucher(index)
+      if (known === undefined && !(await this.#isProven(open, blob, signal))) return LACKS
       const bytes = Buffer.allocUnsafeSlow(chunkLength(geometry, index))
       await reader.read(bytes, geometry.range(index).start)
-      const known = reader.geometry?.text === geometry.text ? await reader.voucher(index) : undefined
       const place = { blob, geometry, index }
       return known === undefined
         ? { status: 'ok', bytes, voucher: this.#deps.vouchers.make(place, bytes) }
@@ -202,6 +197,17 @@ export class Uploads implements MeshHandlers {
     } finally {
       this.#release(blob, open)
     }
+  }
+
+  #isProven(open: OpenBlob, blob: BlobId, signal: AbortSignal): Promise<boolean> {
+    open.isProven ??= this.#deps.store.verify(blob, signal).then(
+      ({ ok }) => ok,
+      () => {
+        open.isProven = undefined
+        return false
+      },
+    )
+    return open.isProven
   }
 
   #checked(
@@ -217,8 +223,17 @@ export class Uploads implements MeshHandlers {
     return LACKS
   }
 
-  async #arrival(transfer: Transfer, index: number, waitMs: number, signal: AbortSignal): Promise<void> {
+  /** Waits until a chunk that is on its way to this host has come, or as long as the peer allows. */
+  async #arrival(
+    { blob, index, waitMs }: ChunkRequestMessage,
+    geometry: ChunkGeometry,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const transfer = this.#deps.arriving(blob)
+    if (waitMs === 0 || transfer?.geometry.text !== geometry.text) return
+    const isSettled = () => transfer.over || transfer.has(index) || !transfer.inFlight(index)
     using limit = deadline(this.#deps.clock, waitMs, () => new ShoalError('aborted', 'not yet'), signal)
+    if (isSettled() || limit.signal.aborted) return
     await new Promise<void>((resolve) => {
       const done = () => {
         stop()
@@ -226,7 +241,7 @@ export class Uploads implements MeshHandlers {
         resolve()
       }
       const stop = transfer.watch(() => {
-        if (transfer.over || transfer.has(index) || !transfer.inFlight(index)) done()
+        if (isSettled()) done()
       })
       limit.signal.addEventListener('abort', done, { once: true })
     })
@@ -235,7 +250,8 @@ export class Uploads implements MeshHandlers {
   #use(blob: BlobId): OpenBlob {
     let open = this.#open.get(blob)
     if (open === undefined) {
-      open = { reader: this.#deps.store.open(blob), users: 0, cancelClose: () => {} }
+      const reader = this.#deps.store.open(blob)
+      open = { reader, isProven: undefined, users: 0, cancelClose: () => {} }
       this.#open.set(blob, open)
     }
     open.cancelClose()
@@ -256,7 +272,7 @@ export class Uploads implements MeshHandlers {
           this.#deps.log.debug({ reason: messageOf(error) }, 'a blob was not closed'),
         )
     }
-    if (this.#open.size > MAX_OPEN) close()
+    if (this.#closed || this.#open.size > MAX_OPEN) close()
     else open.cancelClose = this.#deps.clock.after(OPEN_FOR_MS, close)
   }
 }
@@ -269,9 +285,28 @@ function geometryOf(text: string): ChunkGeometry | undefined {
   }
 }
 
+function holdingOf(transfer: Transfer): HaveAnswer {
+  const held = transfer.partial?.held
+  const some = held !== undefined && held.held > 0
+  return {
+    state: some ? 'partial' : 'none',
+    wanting: transfer.whole && !transfer.over,
+    held: some ? held.encode() : undefined,
+    claimed: transfer.originClaims().slice(0, MAX_CLAIMS),
+  }
+}
+
 function repoOf(key: string): Repo | undefined {
   try {
     return parseRepoKey(key)
+  } catch {
+    return undefined
+  }
+}
+
+function revisionOf(text: string): Revision | undefined {
+  try {
+    return parseRevision(text)
   } catch {
     return undefined
   }

@@ -45,16 +45,18 @@ test('flash crowd', async (context) => {
   )
   for (const [at, agent] of agents.entries()) {
     const pull = pulls[at]
-    const cpu = (await cpuSeconds(agent.pid)) - (before[at] ?? 0)
+    const cpu = await cpuSeconds(agent.pid)
+    const user = cpu.user - (before[at]?.user ?? 0)
+    const system = cpu.system - (before[at]?.system ?? 0)
     const rss = (await agent.rss()) / MB
     console.log(
-      `  host ${at + 1}: origin ${((pull?.originBytes ?? 0) / MB).toFixed(0)} MB, peers ${((pull?.peerBytes ?? 0) / MB).toFixed(0)} MB, cpu ${cpu.toFixed(2)} s, RSS ${rss.toFixed(0)} MB`,
+      `  host ${at + 1}: origin ${((pull?.originBytes ?? 0) / MB).toFixed(0)} MB, peers ${((pull?.peerBytes ?? 0) / MB).toFixed(0)} MB, cpu ${user.toFixed(2)} s user ${system.toFixed(2)} s system, RSS ${rss.toFixed(0)} MB`,
     )
     if (values.logs !== undefined) await writeFile(join(values.logs, `host-${at + 1}.log`), agent.output())
   }
 })
 
-async function cpuSeconds(pid: number): Promise<number> {
+async function cpuSeconds(pid: number): Promise<{ readonly user: number; readonly system: number }> {
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(' ')
-  return (Number(fields[13]) + Number(fields[14])) / 100
+  return { user: Number(fields[13]) / 100, system: Number(fields[14]) / 100 }
 }
