@@ -11,6 +11,8 @@ export class ShownFiles {
   readonly #files = new Set<string>()
   /** The commit that each name was last shown to mean. */
   readonly #refs = new Map<string, Commit>()
+  /** What is being shown just now: whoever wants the same waits for it. */
+  readonly #running = new Map<string, Promise<void>>()
 
   constructor(view: Pick<HubView, 'link' | 'setRef'>) {
     this.#view = view
@@ -21,22 +23,35 @@ export class ShownFiles {
     const { repo, commit } = manifest
     const file = `${repoKey(repo)}\n${commit}\n${entry.path}`
     if (!this.#files.has(file)) {
-      await this.#view.link(repo, commit, entry)
-      this.#makeRoom()
-      this.#files.add(file)
+      await this.#once(file, async () => {
+        await this.#view.link(repo, commit, entry)
+        this.#makeRoom()
+        this.#files.add(file)
+      })
     }
     if (revision === undefined || isCommit(revision)) return
     const ref = `${repoKey(repo)}\n${revision}`
     if (this.#refs.get(ref) === commit) return
-    await this.#view.setRef(repo, revision, commit)
-    this.#makeRoom()
-    this.#refs.set(ref, commit)
+    await this.#once(`${ref}\n${commit}\n`, async () => {
+      await this.#view.setRef(repo, revision, commit)
+      this.#makeRoom()
+      this.#refs.set(ref, commit)
+    })
   }
 
   /** A repo was removed: what is shown of it must be made anew. */
   forget(): void {
     this.#files.clear()
     this.#refs.clear()
+  }
+
+  #once(key: string, work: () => Promise<void>): Promise<void> {
+    let running = this.#running.get(key)
+    if (running === undefined) {
+      running = work().finally(() => this.#running.delete(key))
+      this.#running.set(key, running)
+    }
+    return running
   }
 
   #makeRoom(): void {

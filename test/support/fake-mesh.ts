@@ -14,6 +14,7 @@ import type {
   ManifestAsk,
   ReadGrant,
 } from '@shoal/protocol/messages.ts'
+import { silence } from './fake-origin.ts'
 
 export interface PeerCall {
   readonly request: ChunkRequest
@@ -149,14 +150,15 @@ export class FakeMesh implements Mesh {
     }
   }
 
-  async askHave(id: PeerId, ask: HaveAsk, _signal: AbortSignal): Promise<HaveAnswer> {
+  async askHave(id: PeerId, ask: HaveAsk, signal: AbortSignal): Promise<HaveAnswer> {
     const peer = this.#find(id)
     peer.haveAsks.push(ask)
-    return (await peer.options.have?.(ask)) ?? holdsAll
+    return (await Promise.race([peer.options.have?.(ask), silence(signal)])) ?? holdsAll
   }
 
-  async askManifest(id: PeerId, ask: ManifestAsk, _signal: AbortSignal): Promise<ManifestAnswer> {
-    return (await this.#find(id).options.manifest?.(ask)) ?? { found: false }
+  async askManifest(id: PeerId, ask: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer> {
+    const answer = this.#find(id).options.manifest?.(ask)
+    return (await Promise.race([answer, silence(signal)])) ?? { found: false }
   }
 
   async announce(blobs: GossipHave['blobs']): Promise<void> {

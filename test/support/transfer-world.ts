@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 import type { Caller } from '@shoal/agent/catalog-port.ts'
 import { Downloader } from '@shoal/agent/downloader.ts'
 import type { FileReader, WantedFile } from '@shoal/agent/downloads-port.ts'
-import { loadHashing } from '@shoal/agent/hashing.ts'
+import { blobDigest, loadHashing } from '@shoal/agent/hashing.ts'
 import { silentLog } from '@shoal/agent/log.ts'
 import {
   type HostIdentity,
@@ -69,6 +69,10 @@ export function selfConsistentLie(made: MadeBlob, author: HostIdentity): PeerMan
     call.fill(bytes)
     return vouchFor(author, call, bytes)
   }
+}
+
+export function blobDigestOf(bytes: Uint8Array): string {
+  return blobDigest('sha256', bytes)
 }
 
 export function flipped(bytes: Uint8Array): Buffer {
@@ -290,8 +294,9 @@ export function blobOf(seed: number, sizeBytes: number): MadeBlob {
   return makeBlob(seed, sizeBytes, { chunkBytes: CHUNK })
 }
 
+/** The blob as it is complete on this host. */
 export async function heldIn(world: TransferWorld, made: MadeBlob): Promise<Buffer | undefined> {
-  const reader = await world.store.open(made.blob)
+  const reader = await world.pass(world.store.open(made.blob))
   if (reader === undefined) return undefined
   const bytes = Buffer.alloc(reader.sizeBytes)
   await reader.read(bytes, 0)

@@ -64,11 +64,13 @@ export class DownloadPlan {
    */
   peerState(peer: string, state: PeerFacts, now: number): void {
     this.#state.peers.learn(peer, state, now)
+    this.#state.scores.sign(peer, now)
   }
 
   /** A peer announced chunks it has stored since it was last heard of. */
   peerGained(peer: string, indices: Iterable<number>, now: number): void {
     this.#state.peers.gained(peer, indices, now)
+    this.#state.scores.sign(peer, now)
   }
 
   knowsPeer(peer: string): boolean {
@@ -110,7 +112,9 @@ export class DownloadPlan {
 
   progress(id: number, now: number): void {
     const flight = this.#state.flights.get(id)
-    if (flight !== undefined) flight.lastProgressAt = now
+    if (flight === undefined) return
+    flight.lastProgressAt = now
+    this.#state.scores.sign(flight.assignment.source, now)
   }
 
   /** The chunk was proven and stored. @returns ids of other assignments for it, which are over and must be aborted */

@@ -11,6 +11,8 @@ import type { WakeTime } from './wake-time.ts'
 
 /** An owner that should bring something, brings nothing for this long and claims nothing, is passed over. */
 export const TAKEOVER_MS = 3_000
+/** The above is so many times as long for an owner that is alive. */
+const ALIVE_PATIENCE = 2.5
 /** On a slow line the above is twice what a chunk takes this host, but at most this. */
 const MAX_TAKEOVER_MS = 15_000
 /** A claim is honoured three times as long as this host itself needs for a chunk, but at least so long. */
@@ -274,9 +276,15 @@ export class OriginGate {
     // While we cannot reach the origin ourselves, the silence of others says nothing about them.
     if (peer === undefined || since === undefined || this.#failures > 0) return Number.POSITIVE_INFINITY
     const silentSince = Math.max(peer.lastBroughtAt, since, this.#recoveredAt)
-    // Who has said nothing at all since may only be out of hearing: announcements get lost.
-    const patienceMs = peer.heardAt > silentSince ? this.#takeoverMs : 2 * this.#takeoverMs
-    return Math.max(silentSince + patienceMs, this.#claimsEnd(peer, undefined))
+    // A host that gives signs of life may be slow, and so may be whatever announces what it has brought. One that gives none is
+    // judged sooner, but not at once: announcements get lost.
+    const takeoverMs = this.#takeoverMs
+    const quietSince = Math.max(
+      silentSince + (peer.heardAt > silentSince ? 0 : takeoverMs),
+      this.#scores.signAt(host),
+    )
+    const passAt = Math.min(quietSince + takeoverMs, silentSince + ALIVE_PATIENCE * takeoverMs)
+    return Math.max(passAt, this.#claimsEnd(peer, undefined))
   }
 
   /** A host's list, its cursor moved to the first chunk that it still has to bring: that neither it nor we have. */

@@ -7,8 +7,13 @@ import type { Choice } from './peer-choice.ts'
 import { type Reader, WINDOW_CHUNKS } from './readers.ts'
 import { WakeTime } from './wake-time.ts'
 
-/** A source that moves no byte for this long is replaced. */
+/** A source that gives no sign of life for this long while a chunk is asked of it is replaced. */
 export const STALL_MS = 2_000
+/**
+ * A proven peer that is alive but leaves one chunk lying for this long is replaced for that chunk all the same. Its requests wait in
+ * line behind each other, and a host whose processor is full takes long for each: that is no reason to burden the origin.
+ */
+export const SLOW_STALL_MS = 8_000
 /** A reader leaves its next chunk to its owner for this long (or as long as two chunks take us) if nobody fetches it. */
 export const READER_YIELD_MS = 1_000
 /** A reader that waited this long for a chunk that others have or fetch goes to the origin itself: clients give up after 10 s. */
@@ -80,6 +85,11 @@ export class PlanRound {
       } else if (stallsAt > this.#now) {
         this.#wake.by(stallsAt)
       } else if (source !== ORIGIN) {
+        const patientUntil = this.#patientUntil(flight)
+        if (patientUntil > this.#now) {
+          this.#wake.by(patientUntil)
+          continue
+        }
         cancel.push(this.#state.cancel(flight))
         this.#state.scores.failure(source, 'peer-timeout', this.#now)
       } else if (!this.#state.originOnly.has(index) && this.#state.choice.any(index)) {
@@ -88,6 +98,13 @@ export class PlanRound {
       }
     }
     return cancel
+  }
+
+  /** How long a flight without progress is left to a peer: while the peer is alive and proven, but not for ever. */
+  #patientUntil({ assignment: { source }, lastProgressAt }: Flight): number {
+    const { scores } = this.#state
+    if (scores.view(source, this.#now).rateBytesPerSecond === 0) return lastProgressAt + STALL_MS
+    return Math.min(scores.signAt(source) + STALL_MS, lastProgressAt + SLOW_STALL_MS)
   }
 
   #serveReaders(): void {

@@ -10,8 +10,12 @@ export const COOLDOWN_MS = 1_000
 export const MAX_COOLDOWN_MS = 60_000
 /** A busy peer is not to blame: ask again soon. */
 export const BUSY_COOLDOWN_MS = 150
-/** A peer that was busy every time for this long is not counted on, until it answers or is left alone for a while. */
+/**
+ * A peer that was busy every time for this long is not counted on, until it answers or is left alone for a while. One that has
+ * proven itself is waited for longer: many ask it at once, and each that went to the origin instead would fetch the same again.
+ */
 export const BUSY_PATIENCE_MS = 5_000
+export const PROVEN_BUSY_PATIENCE_MS = 30_000
 const BUSY_FORGOTTEN_MS = 2_000
 /** How long a peer that sent provably wrong bytes is refused. */
 export const BAN_MS = 15 * 60_000
@@ -31,6 +35,8 @@ interface Score {
   /** When the present row of busy answers began; infinite when there is none. */
   busySince: number
   banUntil: number
+  /** When it last sent or said anything at all. */
+  signAt: number
 }
 
 export interface ScoreView {
@@ -58,6 +64,16 @@ const UNKNOWN: ScoreView = {
 
 export class SourceScores {
   readonly #scores = new Map<string, Score>()
+
+  /** The source sent or said something: whatever it is late with, it is there. */
+  sign(source: string, now: number): void {
+    this.#touch(source).signAt = now
+  }
+
+  /** When the source last gave a sign of life; minus infinity when it never did. */
+  signAt(source: string): number {
+    return this.#scores.get(source)?.signAt ?? Number.NEGATIVE_INFINITY
+  }
 
   /** A chunk arrived and was proven. */
   success(source: string, bytes: number, durationMs: number): void {
@@ -92,6 +108,7 @@ export class SourceScores {
       return false
     }
     if (code === 'peer-busy') {
+      score.signAt = now
       if (score.busyUntil + BUSY_FORGOTTEN_MS <= now || score.busySince > now) score.busySince = now
       score.depth = Math.max(FIRST_DEPTH, score.depth - 1)
     }
@@ -104,7 +121,7 @@ export class SourceScores {
     if (score === undefined) return UNKNOWN
     const trustedAt = Math.max(score.coolUntil, score.banUntil)
     const usableAt = Math.max(trustedAt, score.busyUntil)
-    const patienceEnds = score.busySince + BUSY_PATIENCE_MS
+    const patienceEnds = score.busySince + (score.rate > 0 ? PROVEN_BUSY_PATIENCE_MS : BUSY_PATIENCE_MS)
     const isBusy = score.busyUntil + BUSY_FORGOTTEN_MS > now
     return {
       rateBytesPerSecond: score.rate,
@@ -137,6 +154,7 @@ export class SourceScores {
       busyUntil: 0,
       busySince: Number.POSITIVE_INFINITY,
       banUntil: 0,
+      signAt: Number.NEGATIVE_INFINITY,
     }
     this.#scores.set(source, score)
     return score

@@ -4,6 +4,9 @@ import type { Clock } from '@shoal/protocol/time.ts'
 import type { Assignment, DownloadPlan } from '../plan/download-plan.ts'
 import type { ChunkBuffers } from './chunk-buffers.ts'
 
+/** Woken later than this, our own processor was busy: what arrived meanwhile is taken in before anybody is called late. */
+const LATE_MS = 200
+const CATCH_UP_MS = 20
 /** The plan is asked at least this often, whatever it says. */
 const AT_LEAST_MS = 5_000
 
@@ -24,6 +27,8 @@ export class PlanLoop {
   readonly #hooks: PlanLoopHooks
   #running = true
   #queued = false
+  /** When the next decision was due at the latest. */
+  #dueAt = Number.POSITIVE_INFINITY
   #cancelWake: () => void = () => {}
   #cancelRoom: () => void = () => {}
 
@@ -57,6 +62,11 @@ export class PlanLoop {
       return
     }
     const now = this.#clock.now()
+    if (now - this.#dueAt > LATE_MS) {
+      this.#dueAt = Number.POSITIVE_INFINITY
+      this.#cancelWake = this.#clock.after(CATCH_UP_MS, () => this.#decide())
+      return
+    }
     // Each download may always have one chunk on its way, so that none starves when memory is short.
     const room = Math.max(this.#buffers.room, this.#hooks.flightCount() === 0 ? 1 : 0)
     const decision = this.#plan.next(now, room)
@@ -65,6 +75,7 @@ export class PlanLoop {
     if (this.#hooks.flightCount() === 0 && this.#hooks.stuck(this.#plan.hopeless(now))) return
     if (room === 0) this.#cancelRoom = this.#buffers.whenGiven(() => this.pump())
     const wakeAt = Math.min(decision.wakeAt ?? Number.POSITIVE_INFINITY, now + AT_LEAST_MS)
+    this.#dueAt = wakeAt
     this.#cancelWake = this.#clock.after(Math.max(1, wakeAt - now), () => this.#decide())
   }
 

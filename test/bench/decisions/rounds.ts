@@ -1,0 +1,43 @@
+// Runs the variants of a measurement, each in a fresh process, in rounds whose order is turned around each time; prints the
+// median, the ratio to the first variant and all values. On a busy machine only ratios of one round mean something.
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+
+/**
+ * @param file the script itself: started again with `VARIANT` set, it sends one number to its parent
+ * @param unit of that number
+ */
+export async function compareInRounds(
+  file: string,
+  variants: readonly string[],
+  unit: string,
+  rounds = Number(process.argv[2] ?? 5),
+): Promise<void> {
+  const values = new Map<string, number[]>(variants.map((variant) => [variant, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const variant of round % 2 === 0 ? variants : variants.toReversed())
+      values.get(variant)?.push(await measureFresh(file, variant))
+  }
+  const first = median(values.get(variants[0] ?? '') ?? [])
+  console.log(`Node.js ${process.version}, ${rounds} rounds, ${unit}`)
+  for (const [variant, seen] of values) {
+    const middle = median(seen)
+    const all = seen.map((value) => value.toFixed(0)).join(' ')
+    console.log(
+      `${variant.padEnd(34)} ${middle.toFixed(0).padStart(7)}  x${(middle / first).toFixed(2)}  (${all})`,
+    )
+  }
+}
+
+async function measureFresh(file: string, variant: string): Promise<number> {
+  const child = fork(file, [], { env: { ...process.env, VARIANT: variant } })
+  const ended = once(child, 'exit')
+  const [value] = await Promise.race([once(child, 'message'), ended.then(() => [undefined])])
+  if (typeof value !== 'number') throw new Error(`${variant} ended without a result`)
+  await ended
+  return value
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+}
