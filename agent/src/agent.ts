@@ -31,6 +31,7 @@ import { SourceScores } from './plan/source-score.ts'
 import { ReadRights } from './read-rights.ts'
 import { createHubClient } from './sources/hub-client.ts'
 import { createLoopGuard } from './sources/loop-guard.ts'
+import { peerSource } from './sources/peer-source.ts'
 import { createDiskRecords } from './store/disk-records.ts'
 import { createDiskStore } from './store/disk-store.ts'
 import { createHubView } from './store/hub-cache.ts'
@@ -195,7 +196,7 @@ async function startParts(
     // The client keeps a quarter of its connections for metadata.
     originDepth: Math.max(1, Math.min(TRANSFER_DEPTH, Math.floor(settings.connections.maxPerHost * 0.75))),
     totalDepth: TRANSFER_DEPTH,
-    mesh,
+    peerSource: (peer, grant) => peerSource(mesh, peer, grant),
     hub,
     view,
     ban: (peer, durationMs, reason) => mesh.ban(peer, durationMs, reason),

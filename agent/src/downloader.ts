@@ -3,13 +3,13 @@
 import { type ByteRange, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type BlobId, type PeerId, repoKey } from '@shoal/protocol/ids.ts'
+import type { ReadGrant } from '@shoal/protocol/messages.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
 import { abortError, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import type { BlobProgress, ByteOrigin, Downloads, FileReader, WantedFile } from './downloads-port.ts'
-import type { Mesh } from './net/mesh.ts'
 import { ShownFiles } from './shown-files.ts'
 import type { Hub } from './sources/hub.ts'
-import { peerSource } from './sources/peer-source.ts'
+import type { ChunkSource } from './sources/source.ts'
 import type { HubView } from './store/view.ts'
 import { CallerTokens, withTokens } from './transfer/caller-tokens.ts'
 import { Transfer } from './transfer/transfer.ts'
@@ -27,7 +27,8 @@ const SUSPECT_MS = 60 * 60_000
 const MAX_SUSPECTS = 1_000
 
 export interface DownloaderDeps extends Omit<TransferDeps, 'peer' | 'wrongBytes'> {
-  readonly mesh: Pick<Mesh, 'fetchChunk'>
+  /** A peer as a source; `grant` lets it give us files that are not public. */
+  readonly peerSource: (peer: PeerId, grant: () => ReadGrant | undefined) => ChunkSource
   readonly hub: Pick<Hub, 'source'>
   readonly view: Pick<HubView, 'link' | 'setRef'>
   /** The host's own Hub token, for what its operator asked for. */
@@ -160,7 +161,7 @@ export class Downloader implements Downloads, Service {
 
   async #begin(file: WantedFile, whole: boolean, tasks: Tasks): Promise<Running> {
     const { blob } = file.entry
-    const { mesh, hub, rights } = this.#deps
+    const { peerSource, hub, rights } = this.#deps
     const geometry = fixedSlices(file.entry.sizeBytes, this.#deps.chunkBytes)
     const tokens = new CallerTokens(this.#tokenOf(file))
     const origin = hub.source(
@@ -169,7 +170,7 @@ export class Downloader implements Downloads, Service {
     )
     const transfer = new Transfer(file, geometry, withTokens(origin, tokens), {
       ...this.#deps,
-      peer: (peer: PeerId) => peerSource(mesh, peer, () => rights.grantFor(file.manifest)),
+      peer: (peer: PeerId) => peerSource(peer, () => rights.grantFor(file.manifest)),
       wrongBytes: (wrong) => this.#suspect(wrong),
     })
     if (whole) transfer.fetchWhole()
@@ -264,7 +265,7 @@ export class Downloader implements Downloads, Service {
       bytes: (range, signal) => {
         transfer.feed.unwant(ahead)
         if (this.#meansWhole(file, range)) transfer.fetchWhole()
-        return readTransfer(transfer, this.#deps.store, range, signal, wrongsBefore)
+        return readTransfer(transfer, this.#deps.store, range, signal, wrongsBefore, this.#deps.clock)
       },
       close: async () => {
         transfer.feed.unwant(ahead)

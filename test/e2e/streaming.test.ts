@@ -70,8 +70,8 @@ test('the first byte of a 2 GiB file that nobody holds leaves within 300 ms of t
   assert.ok(longestPauseMs < 10_000)
 })
 
-test('over a line of 1 MB/s the stream keeps moving from the first moment', async (context) => {
-  const hub = await hubWith(context, 12 * MIB, 1_000_000)
+test('over a line of 300 kB/s the stream keeps moving from the first moment to the last chunk', async (context) => {
+  const hub = await hubWith(context, 5 * MIB, 300_000)
   const agent = await startAgent(context, { hub: hub.url })
   const startedAt = systemClock.wallTime()
   const { digest, firstAt, longestPauseMs } = await read(agent)
@@ -80,7 +80,7 @@ test('over a line of 1 MB/s the stream keeps moving from the first moment', asyn
   )
   assert.equal(digest, await hub.control.oidOf({ repo: REPO, path: PATH }))
   assert.ok(firstAt - startedAt < 2_000, 'the first byte did not wait for a whole chunk')
-  assert.ok(longestPauseMs < 8_000)
+  assert.ok(longestPauseMs < 6_000, 'a chunk takes 14 s here, and clients give up after 10')
 })
 
 test('memory of sender and receiver stays under 350 MB while 1 GiB passes between agents to a slow reader', async (context) => {

@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test'
 export function seeds(context: Pick<TestContext, 'diagnostic'>, count: number): number[] {
   const given = Number(process.env.SEED)
   const chosen = process.env.SEED === undefined ? Array.from({ length: count }, (_, at) => at + 1) : [given]
-  context.diagnostic(`seeds ${chosen.join(', ')} (replay one with SEED=)`)
+  const [first, last] = [chosen[0], chosen.at(-1)]
+  context.diagnostic(`seeds ${first === last ? first : `${first} to ${last}`} (replay one with SEED=)`)
   return chosen
 }

@@ -16,6 +16,7 @@ import {
 } from '@shoal/agent/net/identity.ts'
 import { SourceScores } from '@shoal/agent/plan/source-score.ts'
 import { ReadRights } from '@shoal/agent/read-rights.ts'
+import { peerSource } from '@shoal/agent/sources/peer-source.ts'
 import type { BlobStore } from '@shoal/agent/store/blob-store.ts'
 import { ChunkBuffers } from '@shoal/agent/transfer/chunk-buffers.ts'
 import { Swarm } from '@shoal/agent/transfer/swarm.ts'
@@ -172,7 +173,7 @@ export class TransferWorld {
       self: this.identity.peer,
       originDepth: 4,
       totalDepth: 12,
-      mesh,
+      peerSource: (peer, grant) => peerSource(mesh, peer, grant),
       hub: this.origin,
       view: {
         link: async (_repo, _commit, { path }) => {

@@ -1,7 +1,14 @@
 // DownloadPlan, one decision at a time: what it starts, cancels and waits for, given plain facts and a time.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ENDGAME_AFTER_MS, HOPE_MS, MAX_ENDGAME, ORIGIN, STALL_MS } from '@shoal/agent/plan/download-plan.ts'
+import {
+  ENDGAME_AFTER_MS,
+  HOPE_MS,
+  MAX_ENDGAME,
+  ORIGIN,
+  SLOW_STALL_MS,
+  STALL_MS,
+} from '@shoal/agent/plan/download-plan.ts'
 import { BAN_MS, SourceScores } from '@shoal/agent/plan/source-score.ts'
 import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import { seededRandom } from '@shoal/protocol/time.ts'
@@ -28,6 +35,30 @@ test('a peer that moves nothing for the stall time is replaced, and the time is 
   assert.deepEqual(replaced.cancel, [first.id])
   assert.equal(replaced.start.length, 1)
   assert.notEqual(replaced.start[0]?.source, first.source)
+})
+
+test('a proven peer that is alive keeps a chunk that waits in its line for a while, and a silent one does not', () => {
+  for (const { alive, replacedAt } of [
+    { alive: true, replacedAt: 1 + SLOW_STALL_MS },
+    { alive: false, replacedAt: 1 + STALL_MS },
+  ]) {
+    const scores = new SourceScores()
+    scores.success('peer', BYTES, 50)
+    const plan = newPlan(1, {}, scores)
+    plan.setOrigin(false)
+    plan.peerState('peer', { holds: 'all', wanting: false }, 0)
+    const [first] = plan.next(1).start
+    assert.ok(first)
+    let now = 1
+    for (let cancelled = false; !cancelled && now < 20_000; ) {
+      const { cancel, wakeAt } = plan.next(now)
+      cancelled = cancel.includes(first.id)
+      if (cancelled) break
+      now = Math.min(wakeAt ?? Number.POSITIVE_INFINITY, now + 500)
+      if (alive) plan.peerGained('peer', [], now)
+    }
+    assert.equal(now, replacedAt, alive ? 'alive' : 'silent')
+  }
 })
 
 test('wrong bytes ban their sender at once, cancel what else it was asked for and stop all further requests', () => {

@@ -76,6 +76,20 @@ test('an owner that brings and claims nothing is passed over after the takeover 
   assert.ok(theirs.includes(plan.next(500 + TAKEOVER_MS).start[0]?.index ?? -1))
 })
 
+test('an owner that is alive but brings nothing is waited for longer than a silent one, and not for ever', () => {
+  const plan = newPlan(40, { originDepth: 1 })
+  plan.peerState('other', { holds: undefined, wanting: true }, 0)
+  const theirs = owned('other', ['self', 'other'], 40)
+  let now = 1
+  for (; now < 60_000; now += 1_400) {
+    plan.peerState('other', { holds: undefined, wanting: true, claimed: [] }, now)
+    const { start } = plan.next(now)
+    if (start.some(({ index }) => theirs.includes(index))) break
+    for (const { id } of start) plan.stored(id, BYTES, now + 1_400)
+  }
+  assert.ok(now > 2 * TAKEOVER_MS && now <= 3 * TAKEOVER_MS + 1_400, `after ${now} ms`)
+})
+
 test('an owner that gains chunks of its share keeps its share', () => {
   const plan = newPlan(60, { originDepth: 1 })
   plan.peerState('other', { holds: undefined, wanting: true }, 0)

@@ -11,6 +11,7 @@ import {
   FIRST_DEPTH,
   MAX_COOLDOWN_MS,
   MAX_PEER_DEPTH,
+  PROVEN_BUSY_PATIENCE_MS,
   SourceScores,
 } from '@shoal/agent/plan/source-score.ts'
 import { ChunkMap } from '@shoal/protocol/chunks.ts'
@@ -240,6 +241,17 @@ test('a peer that is busy every time is not counted on after a while, until it i
   assert.equal(scores.view('peer', now + 10_000).trusted, true)
   scores.success('peer', 1, 1)
   assert.equal(scores.view('peer', now).trusted, true)
+})
+
+test('a peer that has served before is waited for longer while it is busy', () => {
+  const scores = new SourceScores()
+  scores.success('peer', 1_000_000, 100)
+  let now = 5
+  for (; now < 5 + PROVEN_BUSY_PATIENCE_MS; now += BUSY_COOLDOWN_MS) {
+    assert.ok(scores.view('peer', now).trusted, `at ${now}`)
+    scores.failure('peer', 'peer-busy', now)
+  }
+  assert.equal(scores.view('peer', now).trusted, false)
 })
 
 test('scores are kept of a bounded number of sources, the one unheard of for longest going first', () => {

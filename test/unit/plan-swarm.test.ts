@@ -318,6 +318,9 @@ test('a reader never waits much longer than its patience when every other host i
   assert.ok(world.now - 300 <= READER_PATIENCE_MS + STALL_MS + 500, `it came after ${world.now - 300} ms`)
 })
 
+/** Seeds in which hosts once waited for ever. */
+const FAILED_ONCE = [103, 225, 297, 376]
+
 /** A small world with everything going wrong in it, drawn from its seed. */
 function troubledWorld(seed: number): PlanWorld {
   const world = new PlanWorld({
@@ -374,7 +377,7 @@ function glanceEvery(world: PlanWorld, intervalMs: number): void {
 }
 
 test('whatever goes wrong every living host finishes, acting at events and at wakeAt only', (context) => {
-  for (const seed of seeds(context, 60)) {
+  for (const seed of new Set([...seeds(context, 60), ...FAILED_ONCE])) {
     const world = troubledWorld(seed)
     glanceEvery(world, 137)
     assert.ok(

@@ -90,15 +90,26 @@ export function verifyStatement(
   if (authorPublicKey.byteLength !== PUBLIC_KEY_BYTES || signature.byteLength !== SIGNATURE_BYTES)
     return false
   try {
-    const key = createPublicKey({
-      key: Buffer.concat([SPKI_PREFIX, authorPublicKey]),
-      format: 'der',
-      type: 'spki',
-    })
-    return verify(null, statement, key, signature)
+    return verify(null, statement, keyObjectOf(authorPublicKey), signature)
   } catch {
     return false
   }
+}
+
+const keyObjects = new Map<string, KeyObject>()
+const MAX_KEY_OBJECTS = 256
+
+/** The same few authors sign thousands of statements, and reading a key costs as much as checking a signature. */
+function keyObjectOf(publicKey: Uint8Array): KeyObject {
+  const name = Buffer.from(publicKey).toString('base64')
+  const known = keyObjects.get(name)
+  if (known !== undefined) return known
+  const der = Buffer.concat([SPKI_PREFIX, publicKey])
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' })
+  const oldest = keyObjects.size >= MAX_KEY_OBJECTS ? keyObjects.keys().next() : undefined
+  if (oldest?.done === false) keyObjects.delete(oldest.value)
+  keyObjects.set(name, key)
+  return key
 }
 
 /** The peer id of a raw Ed25519 public key (32 bytes). */

@@ -63,8 +63,9 @@ export class BlobState {
   }
 
   /** The chunk is held from now on. */
-  keep(index: number): void {
+  keep(index: number, now: number): void {
     if (!this.held.has(index)) this.held.add(index)
+    this.gate.gained(now)
     this.originOnly.delete(index)
     if (this.picker.close(index)) this.peers.changed(index, -1)
   }

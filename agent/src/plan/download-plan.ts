@@ -19,6 +19,7 @@ export {
   MAX_ENDGAME,
   READER_PATIENCE_MS,
   READER_YIELD_MS,
+  SLOW_STALL_MS,
   STALL_MS,
 } from './plan-round.ts'
 export { WINDOW_CHUNKS } from './readers.ts'
@@ -123,7 +124,7 @@ export class DownloadPlan {
     const index = flight?.assignment.index ?? this.#state.flights.takeCancelled(id)
     if (index === undefined) return []
     if (flight !== undefined) this.#state.landed(flight, bytes, now)
-    this.#state.keep(index)
+    this.#state.keep(index, now)
     return [...this.#state.flights.of(index)].map((other) => this.#state.cancel(other))
   }
 

@@ -22,6 +22,8 @@ const UNMEASURED_CLAIM_PATIENCE_MS = 30_000
 /** An owner is behind when it needs this many times as long for a chunk as we do, and its rest takes it several chunks' time. */
 const BEHIND_RATIO = 3
 const BEHIND_SLACK_MS = 3_000
+/** A host that gained nothing for so long and has nothing under way asks for something, whoever should: order is no end in itself. */
+const DEADLOCK_MS = 20_000
 /** Pause of the origin after a failure that may pass; doubles up to the limit. */
 export const ORIGIN_COOLDOWN_MS = 1_000
 export const ORIGIN_MAX_COOLDOWN_MS = 30_000
@@ -65,6 +67,8 @@ export class OriginGate {
   #coolUntil = 0
   #failures = 0
   #recoveredAt = 0
+  /** When this host last came to hold a chunk, or began; undefined before its first decision. */
+  #gainedAt: number | undefined
   #chunkMs = 0
   /** Time between two chunks that this host brought, on the average; infinite before the first. */
   #intervalMs = Number.POSITIVE_INFINITY
@@ -113,6 +117,11 @@ export class OriginGate {
     else this.#depth = Math.max(this.#depth - 1, Math.min(FIRST_ORIGIN_DEPTH, this.#settings.originDepth))
   }
 
+  /** This host holds a chunk more, wherever from. */
+  gained(now: number): void {
+    this.#gainedAt = now
+  }
+
   failed(code: ErrorCode, now: number): void {
     if (code === 'aborted') return
     const { retry } = errorRow(code)
@@ -124,6 +133,7 @@ export class OriginGate {
 
   /** Takes stock for one decision. @param whole this host fetches every chunk and so takes its share */
   refresh(now: number, whole: boolean, wake: WakeTime): void {
+    this.#gainedAt ??= now
     this.#expectedMs = Math.max(this.#chunkMs, this.#oldestFlightMs(now))
     const holders: Peer[] = []
     const claimers: Peer[] = []
@@ -181,7 +191,7 @@ export class OriginGate {
   }
 
   /** Open chunks to ask the origin for, at most `limit`: ours from the front; else those of owners that are behind. */
-  pick(limit: number, now: number): number[] {
+  pick(limit: number, now: number, wake: WakeTime): number[] {
     const found: number[] = []
     if (limit <= 0 || this.#holders.some((peer) => peer.holds === 'all')) return found
     const { chunks, cursor } = this.#duty(this.#self.host)
@@ -190,7 +200,26 @@ export class OriginGate {
       if (this.#picker.isOpen(index) && !this.isHeld(index) && !this.isClaimed(index, now)) found.push(index)
     }
     if (found.length < limit) found.push(...this.#left(limit - found.length, now))
-    return found
+    return found.length === 0 ? this.#inDeadlock(now, wake) : found
+  }
+
+  /**
+   * Every rule leaves some way in which all wait for one that never comes (it is dead and not missed, or the origin refuses it
+   * alone). Whoever has waited long, with nothing under way, asks for one chunk that nobody reachable has or is fetching.
+   */
+  #inDeadlock(now: number, wake: WakeTime): number[] {
+    if (this.#flights.count > 0) return []
+    const askAt = (this.#gainedAt ?? now) + Math.max(DEADLOCK_MS, 4 * this.#chunkMs)
+    wake.by(askAt)
+    if (askAt > now) return []
+    const { chunkCount } = this.#picker
+    // Hosts begin at different places, so that those that wait for the same do not ask for the same.
+    const from = this.#self.seed % chunkCount
+    for (let step = 0; step < chunkCount; step++) {
+      const index = (from + step) % chunkCount
+      if (this.#picker.isOpen(index) && !this.isHeld(index) && !this.isClaimed(index, now)) return [index]
+    }
+    return []
   }
 
   /** Chunks of others that fall to us: their owner has them but cannot be reached, or is behind. */

@@ -173,7 +173,7 @@ export class PlanRound {
       .filter((index) => this.#state.picker.isOpen(index))
       .slice(0, spare)
     for (const index of again) this.#launch(index, ORIGIN, 'owner')
-    for (const index of this.#state.gate.pick(spare - again.length, this.#now))
+    for (const index of this.#state.gate.pick(spare - again.length, this.#now, this.#wake))
       this.#launch(index, ORIGIN, 'owner')
   }
 

@@ -1,14 +1,19 @@
 // Reading a blob while it arrives: bytes in order, each as soon as it may be released. A stored chunk is proven; a chunk that is
 // arriving from the origin is released as it comes (nothing could prove it sooner); the last chunk of a whole file waits for
-// the digest of the whole. Asks the transfer for what comes next; fetches nothing itself.
+// the digest of the whole: on a slow line only its last bytes do, or clients would give up. Asks the transfer for what comes next; fetches nothing itself.
 import { type ByteRange, chunksOf } from '@shoal/protocol/chunks.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { abortError } from '@shoal/protocol/time.ts'
+import { abortError, type Clock } from '@shoal/protocol/time.ts'
 import type { BlobReader, BlobStore } from '../store/blob-store.ts'
 import type { Transfer } from './transfer.ts'
 
 /** Given to a consumer at once: large enough for few system calls, small enough for many slow readers. */
 export const PIECE_BYTES = 1024 * 1024
+
+/** A reader that waited so long for the last chunk is given it up to its last bytes: clients give up after 10 s of silence. */
+export const TAIL_PATIENCE_MS = 3_000
+/** What no reader is given before the digest of the whole has passed. */
+export const TAIL_BYTES = 64 * 1024
 
 let nextReader = 1
 
@@ -27,8 +32,10 @@ export async function* readTransfer(
   range: ByteRange,
   signal: AbortSignal,
   wrongsBefore: number,
+  clock: Clock,
 ): AsyncGenerator<Uint8Array> {
   const id = newReaderId()
+  const tail = new Tail(clock, transfer)
   const bell = new Bell(transfer, signal, wrongsBefore)
   const { afterLast } = chunksOf(transfer.geometry, range)
   let position = range.start
@@ -47,9 +54,10 @@ export async function* readTransfer(
       const index = transfer.geometry.indexAt(position)
       transfer.feed.want(id, index, afterLast)
       bell.reset()
-      const piece = await pieceAt(transfer, index, position, range.end)
+      const piece = await pieceAt(transfer, index, position, Math.min(range.end, tail.releasedBefore(index)))
       if (piece === undefined) {
-        await bell.wait()
+        const cancel = tail.whenPatienceEnds(() => bell.ring())
+        await bell.wait().finally(cancel)
         continue
       }
       bell.throwIfOver()
@@ -74,8 +82,7 @@ async function pieceAt(
   const { partial, geometry } = transfer
   if (partial === undefined) return undefined
   const chunk = geometry.range(index)
-  const last = index === geometry.chunkCount - 1
-  if (last && transfer.whole) return undefined
+  if (position >= end) return undefined
   if (partial.held.has(index)) {
     const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, chunk.end - position, end - position))
     try {
@@ -104,13 +111,41 @@ async function openComplete(transfer: Transfer, store: Pick<BlobStore, 'open'>):
   return reader
 }
 
+/** How much of the last chunk of a whole file may be released before the digest of the whole has passed. */
+class Tail {
+  readonly #clock: Clock
+  readonly #transfer: Transfer
+  /** When the reader first came to the last chunk. */
+  #since: number | undefined
+
+  constructor(clock: Clock, transfer: Transfer) {
+    this.#clock = clock
+    this.#transfer = transfer
+  }
+
+  /** The byte of the file before which a reader that stands in chunk `index` may be given what is there. */
+  releasedBefore(index: number): number {
+    const { geometry, whole } = this.#transfer
+    if (!whole || index < geometry.chunkCount - 1) return geometry.sizeBytes
+    this.#since ??= this.#clock.now()
+    const patient = this.#clock.now() < this.#since + TAIL_PATIENCE_MS
+    return patient ? geometry.range(index).start : geometry.sizeBytes - TAIL_BYTES
+  }
+
+  /** Calls `wake` when more of it may be released. @returns takes that back */
+  whenPatienceEnds(wake: () => void): () => void {
+    const leftMs = (this.#since ?? Number.NEGATIVE_INFINITY) + TAIL_PATIENCE_MS - this.#clock.now()
+    return leftMs > 0 ? this.#clock.after(leftMs, wake) : () => {}
+  }
+}
+
 /** Waits for changes of a transfer, without missing one that comes between looking and waiting. */
 class Bell {
   readonly #transfer: Transfer
   readonly #signal: AbortSignal
   readonly #wrongsBefore: number
   readonly #stopWatching: () => void
-  readonly #onAbort = () => this.#ring()
+  readonly #onAbort = () => this.ring()
   #rung = false
   #wake: (() => void) | undefined
 
@@ -118,7 +153,7 @@ class Bell {
     this.#transfer = transfer
     this.#signal = signal
     this.#wrongsBefore = wrongsBefore
-    this.#stopWatching = transfer.watch(() => this.#ring())
+    this.#stopWatching = transfer.watch(() => this.ring())
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
@@ -147,10 +182,11 @@ class Bell {
   close(): void {
     this.#stopWatching()
     this.#signal.removeEventListener('abort', this.#onAbort)
-    this.#ring()
+    this.ring()
   }
 
-  #ring(): void {
+  /** Something changed. */
+  ring(): void {
     this.#rung = true
     this.#wake?.()
   }
