@@ -144,7 +144,15 @@ async function startParts(
       secret: async () => settings.mesh.secret ?? loadMeshSecret(settings.mesh.secretFile),
       storagePath: settings.storage.path,
     },
-    { identity, handlers: uploads, clock, random, log: log.byLevel, onFailure },
+    {
+      identity,
+      handlers: uploads,
+      clock,
+      random,
+      log: log.byLevel,
+      onGossip: (topic, verdict) => metrics.gossip(topic, verdict),
+      onFailure,
+    },
   )
   const loop = createLoopGuard(identity.peer, clock)
   const hub = createHubClient(

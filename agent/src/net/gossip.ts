@@ -34,6 +34,8 @@ export interface GossipDeps {
   readonly hasGossipStream: (peer: string) => boolean
   readonly onHave: (author: PeerId, announcement: GossipHave) => void
   readonly onRejected: (author: string, topic: string, reason: string) => void
+  /** For metrics: every message that came, by topic. */
+  readonly onVerdict: (topic: string, verdict: Verdict['verdict']) => void
   readonly onPublishFailure: (topic: string, reason: string) => void
 }
 
@@ -109,18 +111,24 @@ export class Gossip {
 
   /** Never throws: gossipsub takes a throw for "ignore", and the sender would keep its score. */
   #validate(message: Message): TopicValidatorResult {
-    if (message.type !== 'signed') return TopicValidatorResult.Reject
+    const verdict = this.#judge(message)
+    this.#deps.onVerdict(message.topic, verdict)
+    return RESULTS[verdict]
+  }
+
+  #judge(message: Message): Verdict['verdict'] {
+    if (message.type !== 'signed') return 'reject'
     const author = message.from.toString()
-    if (this.#deps.isBanned(author)) return TopicValidatorResult.Ignore
+    if (this.#deps.isBanned(author)) return 'ignore'
     try {
       const { clock } = this.#deps
       const verdict = this.#check.check(message.topic, author, message.data, clock.now(), clock.wallTime())
       if (verdict.verdict === 'accept') this.#deliver(parsePeerId(author), verdict.content)
       else if (verdict.verdict === 'reject') this.#deps.onRejected(author, message.topic, verdict.reason)
-      return RESULTS[verdict.verdict]
+      return verdict.verdict
     } catch (error) {
       this.#deps.onRejected(author, message.topic, messageOf(error))
-      return TopicValidatorResult.Reject
+      return 'reject'
     }
   }
 

@@ -8,6 +8,8 @@ import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import {
   CHUNK_PROTOCOL,
   type ChunkRequestMessage,
+  GOSSIP_HAVE_TOPIC,
+  GOSSIP_HEALTH_TOPIC,
   type GossipHave,
   type GossipHealth,
   type HaveAnswer,
@@ -63,6 +65,8 @@ export interface MeshDeps {
   readonly clock: Clock
   readonly random: Random
   readonly log: MeshLog
+  /** For metrics: every gossip message that came. */
+  readonly onGossip?: (topic: 'have' | 'health' | 'other', verdict: 'accept' | 'ignore' | 'reject') => void
   /** Told of background work that failed unexpectedly. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -232,6 +236,7 @@ class LibP2PMesh implements MeshNode {
         isBanned,
         hasGossipStream: (peer) => connections.hasOutboundStream(peer, GOSSIP_PROTOCOLS),
         onHave: (author, announcement) => this.#tell((listener) => listener.have(author, announcement)),
+        onVerdict: (topic, verdict) => this.#deps.onGossip?.(gossipName(topic), verdict),
         onRejected: (author, topic, reason) => {
           this.#counters.gossipRejected++
           log('debug', 'gossip rejected', { author, topic, reason })
@@ -370,4 +375,9 @@ class LibP2PMesh implements MeshNode {
     if (this.#running === undefined) throw new ShoalError('not-running', 'the mesh is not running')
     return this.#running
   }
+}
+
+function gossipName(topic: string): 'have' | 'health' | 'other' {
+  if (topic === GOSSIP_HAVE_TOPIC) return 'have'
+  return topic === GOSSIP_HEALTH_TOPIC ? 'health' : 'other'
 }
