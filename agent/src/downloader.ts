@@ -11,6 +11,7 @@ import { ShownFiles } from './shown-files.ts'
 import type { Hub } from './sources/hub.ts'
 import type { ChunkSource } from './sources/source.ts'
 import type { HubView } from './store/view.ts'
+import { SuspectPrefixes } from './suspect-prefixes.ts'
 import { CallerTokens, withTokens } from './transfer/caller-tokens.ts'
 import { Transfer } from './transfer/transfer.ts'
 import type { TransferDeps } from './transfer/transfer-deps.ts'
@@ -22,9 +23,6 @@ const LINGER_MS = 10_000
 const FIRST_SIGN_MS = 1_000
 /** A range at least this long makes the whole file be fetched. */
 const WHOLE_FROM_BYTES = 32 * 1024 * 1024
-/** How long a client may come back with a prefix that turned out wrong. */
-const SUSPECT_MS = 60 * 60_000
-const MAX_SUSPECTS = 1_000
 
 export interface DownloaderDeps extends Omit<TransferDeps, 'peer' | 'wrongBytes'> {
   /** A peer as a source; `grant` lets it give us files that are not public. */
@@ -51,13 +49,14 @@ export class Downloader implements Downloads, Service {
   readonly name = 'downloader'
   readonly #deps: DownloaderDeps
   readonly #running = new Map<BlobId, Running>()
-  readonly #suspects = new Map<BlobId, number>()
+  readonly #suspects: SuspectPrefixes
   readonly #shown: ShownFiles
   #tasks: Tasks | undefined
 
   constructor(deps: DownloaderDeps) {
     this.#deps = deps
     this.#shown = new ShownFiles(deps.view)
+    this.#suspects = new SuspectPrefixes(deps.clock)
   }
 
   async start(): Promise<void> {
@@ -171,7 +170,7 @@ export class Downloader implements Downloads, Service {
     const transfer = new Transfer(file, geometry, withTokens(origin, tokens), {
       ...this.#deps,
       peer: (peer: PeerId) => peerSource(peer, () => rights.grantFor(file.manifest)),
-      wrongBytes: (wrong) => this.#suspect(wrong),
+      wrongBytes: (wrong) => this.#suspects.add(wrong),
     })
     if (whole) transfer.fetchWhole()
     const running: Running = { transfer, tokens, users: 1, cancelLinger: () => {} }
@@ -256,8 +255,8 @@ export class Downloader implements Downloads, Service {
     }
     let closed = false
     // Taken together: what goes wrong after the one is noticed by the other.
-    const suspectPrefix = this.#isSuspect(transfer.blob)
-    const wrongsBefore = transfer.wrongs
+    const suspectPrefix = this.#suspects.has(transfer.blob)
+    const wrongsBefore = transfer.wrong.times
     return {
       sizeBytes: transfer.geometry.sizeBytes,
       suspectPrefix,
@@ -297,7 +296,7 @@ export class Downloader implements Downloads, Service {
     const counted = this.#deps.diskBytesRead
     return {
       sizeBytes: blob.sizeBytes,
-      suspectPrefix: this.#isSuspect(file.entry.blob),
+      suspectPrefix: this.#suspects.has(file.entry.blob),
       from: 'disk',
       bytes: async function* (range, signal) {
         for (let position = range.start; position < range.end; ) {
@@ -326,19 +325,6 @@ export class Downloader implements Downloads, Service {
   /** The bytes are here all the same. */
   #notShown(file: WantedFile, error: unknown): void {
     this.#deps.log.warn({ path: file.entry.path, reason: messageOf(error) }, 'a file is not in the Hub view')
-  }
-
-  // --- prefixes that turned out wrong -----------------------------------------------------------------------------------
-
-  #suspect(blob: BlobId): void {
-    this.#suspects.delete(blob)
-    this.#suspects.set(blob, this.#deps.clock.now() + SUSPECT_MS)
-    const oldest = this.#suspects.size > MAX_SUSPECTS ? this.#suspects.keys().next() : undefined
-    if (oldest?.done === false) this.#suspects.delete(oldest.value)
-  }
-
-  #isSuspect(blob: BlobId): boolean {
-    return (this.#suspects.get(blob) ?? 0) > this.#deps.clock.now()
   }
 }
 

@@ -161,13 +161,13 @@ export class Uploads implements MeshHandlers {
   async #fromArriving(transfer: Transfer, index: number): Promise<ChunkReply> {
     const { partial, geometry, blob } = transfer
     const voucher = partial?.voucher(index)
-    if (partial === undefined || voucher === undefined || !partial.held.has(index)) return LACKS
+    if (partial === undefined || voucher === undefined || !transfer.mayGive(index)) return LACKS
     const bytes = Buffer.allocUnsafeSlow(chunkLength(geometry, index))
     try {
       await partial.read(bytes, geometry.range(index).start)
     } catch (error) {
       // It was discarded, or the download ended, since we looked.
-      if (transfer.partial !== partial || !partial.held.has(index)) return LACKS
+      if (transfer.partial !== partial || !transfer.mayGive(index)) return LACKS
       throw error
     }
     return this.#checked({ blob, geometry, index }, bytes, voucher)

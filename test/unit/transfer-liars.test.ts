@@ -4,8 +4,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
+import { seededRandom, sleep } from '@shoal/protocol/time.ts'
 import { type FakePeer, holdsAll, holdsOnly, type PeerManner } from '../support/fake-mesh.ts'
 import { failing, honestly, silence } from '../support/fake-origin.ts'
+import { createMemoryStore } from '../support/memory-store.ts'
+import { slowStore } from '../support/slow-store.ts'
 import {
   blobOf,
   CHUNK,
@@ -17,6 +20,7 @@ import {
   TransferWorld,
   vouchFor,
 } from '../support/transfer-world.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
 
 const CHUNKS = 12
 const whole = { start: 0, end: CHUNKS * CHUNK }
@@ -104,30 +108,6 @@ for (const [name, { manner, banned, atMost }] of Object.entries(lies)) {
   })
 }
 
-test('a liar that comes last, with a chunk that is here already, is found out too', async (t) => {
-  const world = await TransferWorld.start(t)
-  const made = blobOf(21, 2 * CHUNK)
-  const file = world.file(made)
-  const late = Promise.withResolvers<void>()
-  world.origin.manner = async (call) => {
-    await silence(call.options.signal).catch(() => {})
-    throw new ShoalError('aborted', 'too late')
-  }
-  const liar: FakePeer = world.mesh.add({
-    chunk: async (call) => {
-      await late.promise
-      call.fill(flipped(made.chunk(call.request.index)))
-      return vouchFor(liar.identity, call, made.chunk(call.request.index))
-    },
-  })
-  const reading = world.downloader.fetch(file, { signal: new AbortController().signal })
-  await world.clock.advance(300)
-  const honest: FakePeer = world.mesh.add({ chunk: (call) => honestPeer(made, honest.identity)(call) })
-  late.resolve()
-  await world.pass(reading)
-  assert.equal(liar.banned, true)
-})
-
 /** An honest holder of one half, and a liar with the other that vouches for what it gives. */
 async function halfLies(t: Parameters<typeof TransferWorld.start>[0], seed: number) {
   const world = await TransferWorld.start(t)
@@ -206,6 +186,50 @@ test('who begins to read between the wrong digest and the proof against the liar
   const last = await world.read(file, range)
   assert.equal(last.error, undefined)
   assert.equal(Buffer.compare(last.bytes, made.bytes), 0)
+})
+
+test('readers that begin at any moment around a wrong digest end right or with an error', async (t) => {
+  for (const culprit of ['a peer', 'the origin'] as const) {
+    const clock = virtualClock()
+    const store = slowStore(createMemoryStore(), clock, seededRandom(5), { atMostMs: 60 })
+    const world = await TransferWorld.start(t, { clock, store })
+    const made = blobOf(33, CHUNKS * CHUNK)
+    const file = world.file(made)
+    world.origin.manner = async (call) => {
+      const isWrong = culprit === 'the origin' && call.index === 5 && call.attempt === 1
+      await sleep(clock, 40, call.options.signal)
+      call.fill(isWrong ? flipped(call.right) : call.right)
+    }
+    const liar: FakePeer = world.mesh.add({
+      chunk: (call) => selfConsistentLie(made, liar.identity)(call),
+      have: () => (culprit === 'a peer' ? holdsOnly(CHUNKS, [4, 5, 6, 7, 8]) : holdsOnly(CHUNKS, [])),
+    })
+    const pull = world.downloader.fetch(file, { signal: new AbortController().signal })
+    const readings: Promise<void>[] = []
+    for (const range of [
+      whole,
+      { start: 5 * CHUNK, end: 7 * CHUNK },
+      { start: 4 * CHUNK, end: 4 * CHUNK + 9 },
+    ]) {
+      const startOne = async () => {
+        const reader = await world.downloader.open(file, range)
+        const doubtful = !reader.suspectPrefix && world.counts.corrupt === 0
+        const { bytes, error } = await collect(reader, range)
+        await reader.close()
+        const right = made.bytes.subarray(range.start, range.start + bytes.byteLength)
+        // A part that was read before anybody could know is the one thing that cannot be helped.
+        const before = doubtful && range !== whole
+        if (error === undefined && !before) assert.equal(Buffer.compare(bytes, right), 0, culprit)
+        if (error === undefined) assert.equal(bytes.byteLength, range.end - range.start)
+        else assert.ok(error instanceof ShoalError && error.code === 'blob-corrupt', String(error))
+      }
+      for (let delayMs = 0; delayMs < 3_000; delayMs += 25)
+        readings.push(sleep(clock, delayMs).then(startOne))
+    }
+    await world.pass(Promise.all([pull, ...readings]))
+    assert.equal(liar.banned, culprit === 'a peer')
+    assert.equal(Buffer.compare((await heldIn(world, made)) ?? Buffer.of(), made.bytes), 0)
+  }
 })
 
 test('who was opened before the doubt and reads after it gets an error, for the front it holds may be wrong', async (t) => {

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ShoalError } from '@shoal/protocol/errors.ts'
+import { holdsOnly } from '../support/fake-mesh.ts'
 import { honestly, type OriginCall, silence, silently } from '../support/fake-origin.ts'
+import { createMemoryStore } from '../support/memory-store.ts'
+import { slowStore } from '../support/slow-store.ts'
 import {
   blobOf,
   CHUNK,
@@ -13,6 +16,7 @@ import {
   selfConsistentLie,
   TransferWorld,
 } from '../support/transfer-world.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
 
 const never = new AbortController().signal
 
@@ -281,6 +285,41 @@ test('what was read of a chunk is compared when another source brings it first',
   const again = await world.read(file)
   assert.equal(again.error, undefined)
   assert.equal(Buffer.compare(again.bytes, made.bytes), 0)
+})
+
+test('what is read of a copy that goes on arriving while another one is written is compared too', async (t) => {
+  const clock = virtualClock()
+  const store = slowStore(createMemoryStore(), clock, { next: () => 0.99 }, { atMostMs: 400 })
+  const world = await TransferWorld.start(t, { clock, store })
+  const made = blobOf(12, 3 * CHUNK)
+  const file = world.file(made)
+  const holder = world.mesh.add({
+    have: () => holdsOnly(3, []),
+    chunk: async (call) => {
+      const voucher = await honestPeer(made, holder.identity)(call)
+      // The peer's copy is complete and about to be written; more of the origin's comes, and is wrong.
+      clock.after(100, () => first?.fill(flipped(made.chunk(0).subarray(1000, 2000)), 1000))
+      return voucher
+    },
+  })
+  let first: OriginCall | undefined
+  world.origin.manner = async (call) => {
+    if (call.index !== 0) return honestly(call)
+    first = call
+    call.fill(call.right.subarray(0, 1000))
+    await silence(call.options.signal)
+  }
+  const whole = { start: 0, end: 3 * CHUNK }
+  const reader = await world.open(file, whole)
+  const reading = collect(reader, whole)
+  await world.clock.advance(300)
+  world.mesh.gossip(holder.peer, [
+    { blob: made.blob, geometry: made.geometry.text, state: 'complete', gained: [] },
+  ])
+  const { error } = await world.pass(reading)
+  assert.ok(holder.asked.includes(0))
+  assert.ok(error instanceof ShoalError && error.code === 'blob-corrupt', String(error))
+  await reader.close()
 })
 
 test('an origin that takes back what it sent and sends something else fails the reader', async (t) => {

@@ -10,9 +10,9 @@ import type { SourceScores } from './source-score.ts'
 import type { WakeTime } from './wake-time.ts'
 
 /** An owner that should bring something, brings nothing for this long and claims nothing, is passed over. */
-export const TAKEOVER_MS = 3_000
+export const TAKEOVER_MS = 5_000
 /** The above is so many times as long for an owner that is alive. */
-const ALIVE_PATIENCE = 2.5
+const ALIVE_PATIENCE = 3
 /** On a slow line the above is twice what a chunk takes this host, but at most this. */
 const MAX_TAKEOVER_MS = 15_000
 /** A claim is honoured three times as long as this host itself needs for a chunk, but at least so long. */

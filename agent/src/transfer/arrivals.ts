@@ -58,16 +58,11 @@ export class Arrivals {
     const voucher = brought ?? vouchers.make(place, buffer)
     if (fromOrigin) await check.provenByOrigin(partial, index, voucher)
     else check.checkWord(index, voucher)
-    this.#compare(index, buffer)
     await partial.write(index, buffer, voucher)
-    // Once more: while it was written, readers may have gone on with another copy that is still arriving.
-    this.#compare(index, buffer)
+    // Not sooner: while it was written, readers may have gone on with another copy that is still arriving.
+    if (!this.#early.agrees(index, buffer))
+      this.#hooks.wrong(new ShoalError('blob-corrupt', `chunk ${index} is not what was read of it before`))
     this.#early.stored(index)
     return 'verified'
-  }
-
-  #compare(index: number, bytes: Uint8Array): void {
-    if (!this.#early.agrees(index, bytes))
-      this.#hooks.wrong(new ShoalError('blob-corrupt', `chunk ${index} is not what was read of it before`))
   }
 }

@@ -60,7 +60,11 @@ export class PlanFeed {
 
   /** A peer is fetching the blob too; what it holds is not known yet, or stays as it is known. */
   peerWants(peer: PeerId): void {
-    if (!this.knows(peer)) this.peerState(peer, { holds: undefined, wanting: true, claimed: [] })
+    if (this.#plan === undefined) {
+      const { holds, claimed } = this.#peers.get(peer) ?? { holds: undefined, claimed: [] }
+      this.#peers.set(peer, { holds, wanting: true, claimed })
+    } else this.#plan.peerState(peer, { holds: undefined, wanting: true }, this.#clock.now())
+    this.#onFact()
   }
 
   knows(peer: PeerId): boolean {

@@ -41,6 +41,8 @@ interface Joined {
   /** Others have been told that this host fetches the whole blob. */
   toldWanting: boolean
   readonly askedAt: Map<PeerId, number>
+  /** What each peer last said unasked, and when: an answer that left it before that knows less. */
+  readonly told: Map<PeerId, { readonly at: number; readonly state: 'wanting' | 'complete' }>
   /** Peers that are fetching too, as far as known. */
   readonly wanting: Set<PeerId>
 }
@@ -75,6 +77,7 @@ export class Swarm implements Service {
         this.#forEach((joined) => {
           joined.wanting.delete(peer)
           joined.askedAt.delete(peer)
+          joined.told.delete(peer)
           joined.member.feed.removePeer(peer)
         }),
       have: (peer, announcement) => this.#heard(peer, announcement),
@@ -100,6 +103,7 @@ export class Swarm implements Service {
       gained: new Set(),
       toldWanting: false,
       askedAt: new Map(),
+      told: new Map(),
       wanting: new Set(),
     }
     this.#joined.set(member.blob, joined)
@@ -141,6 +145,7 @@ export class Swarm implements Service {
     const joined = this.#joined.get(blob)
     if (joined === undefined) return
     joined.wanting.add(peer)
+    joined.told.set(peer, { at: this.#deps.clock.now(), state: 'wanting' })
     joined.member.feed.peerWants(peer)
     // It may have resumed with chunks that nobody heard of.
     if (!joined.askedAt.has(peer)) this.#askSoon(joined, peer)
@@ -154,6 +159,8 @@ export class Swarm implements Service {
       // Gossip also tells of hosts that we have no connection with: no use until we have.
       if (!this.#deps.mesh.isConnected(peer)) continue
       const { member } = joined
+      if (state === 'gone') joined.told.delete(peer)
+      else joined.told.set(peer, { at: this.#deps.clock.now(), state })
       if (state === 'gone') {
         joined.wanting.delete(peer)
         member.feed.removePeer(peer)
@@ -175,9 +182,11 @@ export class Swarm implements Service {
     this.#tasks?.run('ask a peer what it holds', (signal) => this.#ask(joined, peer, signal))
   }
 
-  async #ask({ member, askedAt, wanting }: Joined, peer: PeerId, parent: AbortSignal): Promise<void> {
+  async #ask(joined: Joined, peer: PeerId, parent: AbortSignal): Promise<void> {
     const { clock, mesh, log } = this.#deps
-    askedAt.set(peer, clock.now())
+    const { member } = joined
+    const askedAt = clock.now()
+    joined.askedAt.set(peer, askedAt)
     using limit = deadline(
       clock,
       ASK_TIMEOUT_MS,
@@ -196,18 +205,22 @@ export class Swarm implements Service {
         limit.signal,
       )
       if (this.#joined.get(member.blob)?.member !== member) return
-      const holds = holdsOf(answer, member.chunkCount)
-      if (holds === undefined && !answer.wanting) {
-        wanting.delete(peer)
-        member.feed.removePeer(peer)
-        return
-      }
-      if (answer.wanting) wanting.add(peer)
-      else wanting.delete(peer)
-      member.feed.peerState(peer, { holds, wanting: answer.wanting, claimed: answer.claimed })
+      this.#answered(joined, peer, answer, askedAt)
     } catch (error) {
       if (!isAbort(error)) log.debug({ peer, reason: messageOf(error) }, 'a peer did not say what it holds')
     }
+  }
+
+  #answered({ member, wanting, told }: Joined, peer: PeerId, answer: HaveAnswer, askedAt: number): void {
+    const since = told.get(peer)
+    const isStale = since !== undefined && since.at >= askedAt
+    if (isStale && since.state === 'complete') return
+    const holds = holdsOf(answer, member.chunkCount)
+    const wants = answer.wanting || isStale
+    if (wants) wanting.add(peer)
+    else wanting.delete(peer)
+    if (holds === undefined && !wants) member.feed.removePeer(peer)
+    else member.feed.peerState(peer, { holds, wanting: wants, claimed: answer.claimed })
   }
 
   async #askAgain(signal: AbortSignal): Promise<void> {

@@ -24,7 +24,7 @@ export function newReaderId(): number {
 
 /**
  * Bytes of `range`; throws when the download fails or when what was given turns out wrong.
- * @param wrongsBefore {@link Transfer.wrongs} when the reader was opened: what went wrong before is not its business
+ * @param wrongsBefore `transfer.wrong.times` when the reader was opened: what went wrong before is not its business
  */
 export async function* readTransfer(
   transfer: Transfer,
@@ -84,6 +84,7 @@ async function pieceAt(
   const chunk = geometry.range(index)
   if (position >= end) return undefined
   if (partial.held.has(index)) {
+    if (!transfer.mayGive(index)) return undefined
     const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, chunk.end - position, end - position))
     try {
       await partial.read(piece, position)
@@ -173,8 +174,8 @@ class Bell {
 
   throwIfOver(): void {
     if (this.#signal.aborted) throw abortError(this.#signal)
-    const { state, error, wrongs, wrongBecause } = this.#transfer
-    if (wrongs > this.#wrongsBefore && wrongBecause !== undefined) throw wrongBecause
+    this.#transfer.wrong.throwIfSince(this.#wrongsBefore)
+    const { state, error } = this.#transfer
     if (state === 'failed' || state === 'cancelled')
       throw error ?? new ShoalError('no-source', 'the download ended without the file')
   }

@@ -19,6 +19,7 @@ import type { SwarmMember } from './swarm.ts'
 import type { TransferDeps } from './transfer-deps.ts'
 import { TransferProgress } from './transfer-progress.ts'
 import { WholeCheck } from './whole-check.ts'
+import { WrongBytes } from './wrong-bytes.ts'
 
 /** How long peers may take to say what they hold before the origin is asked. */
 const PEER_GRACE_MS = 250
@@ -32,6 +33,7 @@ export class Transfer implements SwarmMember {
   readonly geometry: ChunkGeometry
   readonly file: WantedFile
   readonly feed: PlanFeed
+  readonly wrong = new WrongBytes()
   readonly #deps: TransferDeps
   readonly #origin: ChunkSource
   readonly #tasks: Tasks
@@ -45,8 +47,6 @@ export class Transfer implements SwarmMember {
   #partial: PartialBlob | undefined
   #state: TransferState = 'starting'
   #whole = false
-  #wrongs = 0
-  #wrongBecause: ShoalError | undefined
   #error: ShoalError | undefined
   /** The last failure since a chunk was gained, and when the first was. */
   #lastSourceError: ShoalError | undefined
@@ -104,15 +104,6 @@ export class Transfer implements SwarmMember {
 
   get whole(): boolean {
     return this.#whole
-  }
-
-  /** How often bytes that readers may have been given turned out wrong: who was open before must not go on. */
-  get wrongs(): number {
-    return this.#wrongs
-  }
-
-  get wrongBecause(): ShoalError | undefined {
-    return this.#wrongBecause
   }
 
   /** The chunk is here, or some byte of the blob is on its way. */
@@ -186,6 +177,12 @@ export class Transfer implements SwarmMember {
 
   has(index: number): boolean {
     return this.#partial?.held.has(index) === true
+  }
+
+  /** The chunk is here, and nothing speaks against giving it to readers and peers. */
+  mayGive(index: number): boolean {
+    const partial = this.#partial
+    return partial?.held.has(index) === true && this.#check.mayGive(partial, index)
   }
 
   inFlight(index: number): boolean {
@@ -340,6 +337,8 @@ export class Transfer implements SwarmMember {
       if ((await this.#check.finish(partial, signal)) === 'complete') this.#end('complete', undefined)
       else if (this.#state === 'verifying') {
         this.#state = 'running'
+        // Even if only parts were wanted: readers wait until the doubt is settled.
+        this.fetchWhole()
         this.#loop?.pump()
       }
     } catch (error) {
@@ -365,8 +364,7 @@ export class Transfer implements SwarmMember {
   }
 
   #wrong(error: ShoalError): void {
-    this.#wrongs++
-    this.#wrongBecause = error
+    this.wrong.note(error)
     this.#deps.wrongBytes(this.blob)
     this.#changed()
   }

@@ -25,6 +25,8 @@ export class WholeCheck {
   readonly #path: string
   readonly #hooks: WholeCheckHooks
   readonly #suspects: Suspects
+  /** The digest of the whole was wrong, and is not right yet. */
+  #inDoubt = false
 
   constructor(blob: BlobId, path: string, hooks: WholeCheckHooks) {
     this.#blob = blob
@@ -44,6 +46,7 @@ export class WholeCheck {
     }
     const error = new ShoalError('blob-corrupt', `${this.#path} does not have the digest that the Hub gave`)
     this.#hooks.log.warn({ blob: this.#blob, path: this.#path }, 'the digest of a whole file is wrong')
+    this.#inDoubt = true
     this.#hooks.wrong(error)
     const indices = this.#suspects.nextRound(partial)
     if (indices === undefined) {
@@ -53,6 +56,12 @@ export class WholeCheck {
     }
     await this.#discard(partial, indices, true)
     return 'again'
+  }
+
+  /** In doubt only what this host has from the origin may be given on. */
+  mayGive(partial: PartialBlob, index: number): boolean {
+    const voucher = this.#inDoubt ? partial.voucher(index) : undefined
+    return voucher === undefined || this.#hooks.vouchers.isOwn(voucher)
   }
 
   /** A chunk came from the origin. Whoever vouched for something else in its place is found out. */
