@@ -5,7 +5,7 @@ import { type ErrorCode, errorRow } from '@shoal/protocol/errors.ts'
 import type { ChunkPicker } from './chunk-picker.ts'
 import { type Flights, ORIGIN } from './flights.ts'
 import { OwnerTable, type ShareSeed, shareSeed } from './origin-share.ts'
-import { CLAIM_MS, holdsChunk, type Peer, type PeerTable } from './peer-table.ts'
+import { bringsChunk, CLAIM_MS, holdsChunk, type Peer, type PeerTable } from './peer-table.ts'
 import type { SourceScores } from './source-score.ts'
 import type { WakeTime } from './wake-time.ts'
 
@@ -61,6 +61,7 @@ export class OriginGate {
   /** Owners passed over, and since when. */
   readonly #passedOver = new Map<string, number>()
   #reopened = -1
+  #now = 0
   #holders: readonly Peer[] = []
   #claimers: readonly Peer[] = []
   #depth: number
@@ -133,6 +134,7 @@ export class OriginGate {
 
   /** Takes stock for one decision. @param whole this host fetches every chunk and so takes its share */
   refresh(now: number, whole: boolean, wake: WakeTime): void {
+    this.#now = now
     this.#gainedAt ??= now
     this.#expectedMs = Math.max(this.#chunkMs, this.#oldestFlightMs(now))
     const holders: Peer[] = []
@@ -177,7 +179,7 @@ export class OriginGate {
 
   /** A reachable host has the chunk. */
   isHeld(index: number): boolean {
-    return this.#holders.some((peer) => holdsChunk(peer, index))
+    return this.#holders.some((peer) => bringsChunk(peer, index, this.#now))
   }
 
   /** Somebody is fetching it from the origin. */
@@ -193,7 +195,8 @@ export class OriginGate {
   /** Open chunks to ask the origin for, at most `limit`: ours from the front; else those of owners that are behind. */
   pick(limit: number, now: number, wake: WakeTime): number[] {
     const found: number[] = []
-    if (limit <= 0 || this.#holders.some((peer) => peer.holds === 'all')) return found
+    if (limit <= 0 || this.#holders.some(({ holds, stalled }) => holds === 'all' && stalled.size === 0))
+      return found
     const { chunks, cursor } = this.#duty(this.#self.host)
     for (let at = cursor; at < chunks.length && found.length < limit; at++) {
       const index = chunks[at] ?? -1

@@ -25,6 +25,8 @@ export interface Peer {
   claims: ReadonlyMap<number, number>
   /** When it last said what it is fetching. */
   claimsAt: number
+  /** Chunks that it left lying when asked, and until when they do not count as held by it. */
+  readonly stalled: Map<number, number>
 }
 
 export interface PeerFacts {
@@ -124,6 +126,11 @@ export class PeerTable {
     if (this.#picker.isOpen(index)) peer.useful--
   }
 
+  /** The peer was asked for a chunk and left it lying. */
+  stalled(id: string, index: number, until: number): void {
+    this.#peers.get(id)?.stalled.set(index, until)
+  }
+
   remove(id: string): void {
     const peer = this.#peers.get(id)
     if (peer === undefined) return
@@ -151,6 +158,7 @@ export class PeerTable {
       heardAt: now,
       claims: new Map(),
       claimsAt: now,
+      stalled: new Map(),
     }
     this.#peers.set(id, peer)
     return peer
@@ -171,6 +179,11 @@ export class PeerTable {
 
 export function holdsChunk(peer: Peer, index: number): boolean {
   return peer.holds === 'all' || peer.holds?.has(index) === true
+}
+
+/** It holds the chunk, and nothing speaks against its bringing it. */
+export function bringsChunk(peer: Peer, index: number, now: number): boolean {
+  return holdsChunk(peer, index) && (peer.stalled.get(index) ?? 0) <= now
 }
 
 /** Open chunks that the peer could bring. */

@@ -14,6 +14,8 @@ export const STALL_MS = 2_000
  * line behind each other, and a host whose processor is full takes long for each: that is no reason to burden the origin.
  */
 export const SLOW_STALL_MS = 8_000
+/** For so long a chunk that a peer left lying does not count as held by it: others, or the origin, bring it. */
+const STALLED_FOR_MS = 10_000
 /** A reader leaves its next chunk to its owner for this long (or as long as two chunks take us) if nobody fetches it. */
 export const READER_YIELD_MS = 1_000
 /** A reader that waited this long for a chunk that others have or fetch goes to the origin itself: clients give up after 10 s. */
@@ -91,6 +93,7 @@ export class PlanRound {
           continue
         }
         cancel.push(this.#state.cancel(flight))
+        this.#state.peers.stalled(source, index, this.#now + STALLED_FOR_MS)
         this.#state.scores.failure(source, 'peer-timeout', this.#now)
       } else if (!this.#state.originOnly.has(index) && this.#state.choice.any(index)) {
         // The origin is slow but a peer has it now: let the peer bring it. Nobody is blamed.

@@ -28,6 +28,8 @@ interface Score {
   rate: number
   depth: number
   failuresInRow: number
+  /** What it holds cannot be counted on while it cools down. After a single time-out it still can: it may only be slow. */
+  doubted: boolean
   /** Cooling down after a failure it is to blame for. */
   coolUntil: number
   /** Busy: nothing wrong with it, ask again in a moment. */
@@ -47,7 +49,7 @@ export interface ScoreView {
   readonly usable: boolean
   /** When `usable` becomes true again, if it is not. */
   readonly usableAt: number
-  /** Neither cooling down nor banned: what it holds counts as reachable even while it is busy (but not for ever). */
+  /** Neither banned nor doubted: what it holds counts as reachable even while it is busy (but not for ever) or late once. */
   readonly trusted: boolean
   /** When `trusted` ends if nothing else happens; infinite for a peer that is not busy. */
   readonly trustedUntil: number
@@ -82,6 +84,7 @@ export class SourceScores {
     score.rate = score.rate === 0 ? sample : score.rate * (1 - RATE_WEIGHT) + sample * RATE_WEIGHT
     score.depth = Math.min(score.depth + 1, MAX_PEER_DEPTH)
     score.failuresInRow = 0
+    score.doubted = false
     score.coolUntil = 0
     score.busySince = Number.POSITIVE_INFINITY
   }
@@ -102,6 +105,7 @@ export class SourceScores {
     }
     if (row.blame === 'source' || code === 'peer-refused') {
       score.failuresInRow++
+      score.doubted = code !== 'peer-timeout' || score.failuresInRow > 1
       score.depth = FIRST_DEPTH
       score.coolUntil =
         now + Math.min(COOLDOWN_MS * 2 ** Math.min(score.failuresInRow - 1, 16), MAX_COOLDOWN_MS)
@@ -119,8 +123,8 @@ export class SourceScores {
   view(source: string, now: number): ScoreView {
     const score = this.#scores.get(source)
     if (score === undefined) return UNKNOWN
-    const trustedAt = Math.max(score.coolUntil, score.banUntil)
-    const usableAt = Math.max(trustedAt, score.busyUntil)
+    const trustedAt = Math.max(score.doubted ? score.coolUntil : 0, score.banUntil)
+    const usableAt = Math.max(score.coolUntil, score.banUntil, score.busyUntil)
     const patienceEnds = score.busySince + (score.rate > 0 ? PROVEN_BUSY_PATIENCE_MS : BUSY_PATIENCE_MS)
     const isBusy = score.busyUntil + BUSY_FORGOTTEN_MS > now
     return {
@@ -150,6 +154,7 @@ export class SourceScores {
       rate: 0,
       depth: FIRST_DEPTH,
       failuresInRow: 0,
+      doubted: false,
       coolUntil: 0,
       busyUntil: 0,
       busySince: Number.POSITIVE_INFINITY,
