@@ -20,7 +20,10 @@ const lacks = async () => {
 
 test('a pull tells every peer that it wants the whole, with its first question, and a reader of a part does not', async (t) => {
   const world = await TransferWorld.start(t)
-  world.origin.manner = (call) => silence(call.options.signal)
+  world.origin.manner = async (call) => {
+    if (call.index > 0) await silence(call.options.signal)
+    call.fill(call.right)
+  }
   const peers = [0, 1].map(() => world.mesh.add({ chunk: lacks, have: () => nothing }))
   const made = blobOf(70, 20 * CHUNK)
   const part = await world.open(world.file(made), { start: 0, end: CHUNK })
@@ -29,10 +32,16 @@ test('a pull tells every peer that it wants the whole, with its first question, 
       haveAsks.map(({ want }) => want),
       [false],
     )
+  await world.clock.advance(3_000)
+  assert.equal(world.mesh.wanting(made.blob), false, 'nor does it say so with what it has stored')
   const pull = world.downloader.fetch(world.file(made), { signal: never })
   pull.catch(() => {})
   await world.clock.advance(500)
   assert.ok(world.mesh.wanting(made.blob), 'who has been asked already hears of it too')
+  assert.deepEqual(
+    world.mesh.announced.flatMap(({ gained }) => gained),
+    [[0, 1]],
+  )
   await part.close()
 
   const second = blobOf(71, 3 * CHUNK)

@@ -245,9 +245,9 @@ export class Swarm implements Service {
       this.#left.clear()
       for (const joined of this.#joined.values()) {
         const { member, gained } = joined
-        const isNews = gained.size > 0 || (member.wantsWhole() && !joined.toldWanting)
-        if (!isNews) continue
-        joined.toldWanting = member.wantsWhole()
+        // Who reads a part takes no share of the origin's chunks, and must not be taken for one who does.
+        if (!member.wantsWhole() || (gained.size === 0 && joined.toldWanting)) continue
+        joined.toldWanting = true
         const runs = toRuns([...gained].toSorted((a, b) => a - b))
         gained.clear()
         blobs.push({ blob: member.blob, geometry: member.geometryText, state: 'wanting', gained: runs })

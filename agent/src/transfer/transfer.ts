@@ -246,7 +246,10 @@ export class Transfer implements SwarmMember {
     this.#loop = new PlanLoop(plan, clock, buffers, {
       flightCount: () => this.#flights.count,
       start: (assignment) => this.#tasks.run('fetch a chunk', (stop) => this.#fly(assignment, stop)),
-      cancel: (id) => this.#flights.cancel(id, 'its source makes no progress'),
+      cancel: (id) => {
+        this.#deps.log.debug({ blob: this.blob, id }, 'a chunk is taken from its source')
+        this.#flights.cancel(id, 'its source makes no progress')
+      },
       complete: () => this.#verifyOnce(),
       stuck: (hopeless) => this.#stuck(hopeless),
     })
