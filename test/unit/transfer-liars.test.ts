@@ -5,8 +5,8 @@ import { test } from 'node:test'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { seededRandom, sleep } from '@shoal/protocol/time.ts'
-import { type FakePeer, holdsAll, holdsOnly, type PeerManner } from '../support/fake-mesh.ts'
-import { failing, honestly, silence } from '../support/fake-origin.ts'
+import { type FakePeer, holdsOnly, type PeerManner } from '../support/fake-mesh.ts'
+import { honestly, silence } from '../support/fake-origin.ts'
 import { createMemoryStore } from '../support/memory-store.ts'
 import { slowStore } from '../support/slow-store.ts'
 import {
@@ -232,6 +232,31 @@ test('readers that begin at any moment around a wrong digest end right or with a
   }
 })
 
+test('what a liar vouched for is not taken from those who pass it on in good faith, and they are not banned', async (t) => {
+  const { world, made, file, liar } = await halfLies(t, 34)
+  const relay: FakePeer = world.mesh.add({
+    chunk: (call) => selfConsistentLie(made, liar.identity)(call),
+    have: () => holdsOnly(CHUNKS, [6, 7, 8, 9, 10, 11]),
+  })
+  let checks = 0
+  const { openPartial } = world.store
+  world.store.openPartial = async (blob, geometry) => {
+    const partial = await openPartial(blob, geometry)
+    const { verifyWhole } = partial
+    return Object.assign(partial, {
+      verifyWhole: (signal: AbortSignal) => {
+        checks++
+        return verifyWhole.call(partial, signal)
+      },
+    })
+  }
+  await world.fetch(file)
+  assert.equal(liar.banned, true)
+  assert.equal(relay.banned, false)
+  assert.equal(checks, 2, 'the second time it was right')
+  assert.equal(Buffer.compare((await heldIn(world, made)) ?? Buffer.of(), made.bytes), 0)
+})
+
 test('who was opened before the doubt and reads after it gets an error, for the front it holds may be wrong', async (t) => {
   const { world, file, range } = await halfLies(t, 24)
   const reader = await world.open(file, range)
@@ -286,73 +311,6 @@ test('an origin that is wrong once costs one more fetch; one that stays wrong is
   assert.equal(world.store.isComplete(other.blob), false)
   assert.equal(world.store.partialChunks(other.blob)?.held.held ?? 0, 0, 'nothing of it is kept')
   assert.ok(world.origin.asked.length <= 16, String(world.origin.asked.length))
-})
-
-test('what the Hub refuses ends the download although peers hold the file, and a second caller is not harmed by the first', async (t) => {
-  const world = await TransferWorld.start(t)
-  const made = blobOf(29, 4 * CHUNK)
-  world.mesh.add({ chunk: async () => undefined, have: () => holdsOnly(4, [3]) })
-  const refusal = () => new ShoalError('repo-gated', 'Access to this repository is restricted.')
-  world.origin.manner = failing(refusal)
-  const bad = world.file(made, { access: 'gated', caller: { kind: 'client', token: 'hf_bad' } })
-  await assert.rejects(world.fetch(bad), { code: 'repo-gated' })
-
-  world.origin.manner = async (call) => {
-    if (call.token !== 'hf_good') throw refusal()
-    await honestly(call)
-  }
-  const good = world.file(made, { access: 'gated', caller: { kind: 'client', token: 'hf_good' } })
-  const both = [
-    world.downloader.fetch(bad, { signal: new AbortController().signal }),
-    world.downloader.fetch(good, { signal: new AbortController().signal }),
-  ]
-  await world.pass(Promise.all(both))
-  assert.ok(world.store.isComplete(made.blob))
-})
-
-test('grants go along for files that are not public, and the token of another repo is never lent', async (t) => {
-  const world = await TransferWorld.start(t)
-  const made = blobOf(30, 2 * CHUNK)
-  const grants: (string | undefined)[] = []
-  const peer: FakePeer = world.mesh.add({
-    chunk: (call) => {
-      grants.push(call.grant?.repo)
-      return honestPeer(made, peer.identity)(call)
-    },
-    have: (ask) => {
-      grants.push(ask.grant?.repo)
-      return holdsAll
-    },
-  })
-  world.origin.manner = (call) => silence(call.options.signal)
-  const secret = world.file(made, {
-    repo: 'org/secret',
-    access: 'private',
-    caller: { kind: 'client', token: 'hf_one' },
-  })
-  await world.fetch(secret)
-  assert.ok(grants.length > 0)
-  assert.deepEqual([...new Set(grants)], ['models/org/secret'])
-
-  const second = blobOf(31, 2 * CHUNK)
-  world.mesh.drop(peer.peer)
-  const seen = new Set<string | undefined>()
-  world.origin.manner = async (call) => {
-    seen.add(call.token)
-    if (call.attempt === 1) throw new ShoalError('unauthorized', 'no')
-    await honestly(call)
-  }
-  const mine = world.file(second, {
-    repo: 'org/secret',
-    access: 'private',
-    caller: { kind: 'client', token: 'hf_one' },
-  })
-  const theirs = world.file(second, { repo: 'org/other', caller: { kind: 'client', token: 'hf_two' } })
-  const pulls = [mine, theirs].map((file) =>
-    world.downloader.fetch(file, { signal: new AbortController().signal }),
-  )
-  await world.pass(Promise.allSettled(pulls))
-  assert.deepEqual([...seen], ['hf_one'])
 })
 
 test('a peer that says nonsense of what it holds is no holder', async (t) => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ShoalError } from '@shoal/protocol/errors.ts'
+import { sleep } from '@shoal/protocol/time.ts'
 import { holdsOnly } from '../support/fake-mesh.ts'
 import { honestly, type OriginCall, silence, silently } from '../support/fake-origin.ts'
 import { createMemoryStore } from '../support/memory-store.ts'
@@ -155,6 +156,13 @@ test('the rest of what was read before is not ended before the whole is proven',
   await first.stop()
   const second = await TransferWorld.start(t, { store: first.store })
   const file = second.file(made)
+  const { openPartial } = second.store
+  second.store.openPartial = async (blob, geometry) => {
+    const partial = await openPartial(blob, geometry)
+    const { verifyWhole } = partial
+    const slowly = (signal: AbortSignal) => sleep(second.clock, 500, signal).then(() => verifyWhole(signal))
+    return Object.assign(partial, { verifyWhole: slowly })
+  }
   const rest = { start: 4 * CHUNK, end: 8 * CHUNK }
   const { error } = await second.read(file, rest)
   assert.ok(error instanceof ShoalError && error.code === 'blob-corrupt', String(error))

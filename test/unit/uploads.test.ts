@@ -6,7 +6,7 @@ import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { MAX_SENDING, MAX_WAITING, TURN_WAIT_MS } from '@shoal/agent/upload-turns.ts'
 import { Uploads } from '@shoal/agent/uploads.ts'
 import { fixedSlices, MAX_CHUNKS } from '@shoal/protocol/chunks.ts'
-import { type PeerId, parseBlobId, parseCommit } from '@shoal/protocol/ids.ts'
+import { type PeerId, parseBlobId, parseCommit, parseRepoSpec } from '@shoal/protocol/ids.ts'
 import type { ChunkRequestMessage, ReadGrant } from '@shoal/protocol/messages.ts'
 import { silence } from '../support/fake-origin.ts'
 import { createMemoryStore } from '../support/memory-store.ts'
@@ -73,6 +73,11 @@ test('a chunk is given only to who may read some repo that has the blob', async 
   const grant = good()
   assert.ok(grant !== undefined)
   const forged: ReadGrant = { ...grant, expires: grant.expires + 1 }
+  const elsewhere = rightsOf(asker, world.clock).grantFor({
+    ...file.manifest,
+    repo: parseRepoSpec('org/other').repo,
+  })
+  assert.ok(elsewhere !== undefined)
   const other = newIdentity()
   const others = rightsOf(other, world.clock)
   others.learn(file.manifest)
@@ -81,7 +86,8 @@ test('a chunk is given only to who may read some repo that has the blob', async 
     'a good grant': [grant, 'ok'],
     'a grant with another expiry than was signed': [forged, 'refused'],
     'the grant of another host': [others.grantFor(file.manifest), 'refused'],
-    'a grant for a repo that does not have the blob': [{ ...grant, repo: 'models/org/other' }, 'refused'],
+    'a good grant for a repo that does not have the blob': [elsewhere, 'refused'],
+    'a grant with another repo than was signed': [{ ...elsewhere, repo: grant.repo }, 'refused'],
     'a signature of zeros': [{ ...grant, signature: new Uint8Array(64) }, 'refused'],
   }
   for (const [name, [shown, status]] of Object.entries(rows)) {
@@ -136,6 +142,10 @@ test('requests that make no sense are answered bad or lacks, and never read past
     'more chunks than there may be': [{ geometry: 'slices:1024:9999999999999999' }, 'bad'],
     'another size': [{ geometry: fixedSlices(size + CHUNK, CHUNK).text, index: CHUNKS }, 'bad'],
     'another cut': [{ geometry: fixedSlices(size, 2 * CHUNK).text }, 'lacks'],
+    'another cut, of which no voucher is on record': [
+      { geometry: fixedSlices(size, CHUNK / 2).text, index: 2 * CHUNKS - 1 },
+      'lacks',
+    ],
   }
   for (const [name, [fields, status]] of Object.entries(rows)) {
     const reply = await ask(fields)

@@ -2,7 +2,7 @@
 // and something else that answers. Knows no command.
 import type { IncomingMessage } from 'node:http'
 import { createInterface } from 'node:readline'
-import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
+import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import type { z } from 'zod'
 import {
@@ -103,14 +103,31 @@ export class AgentClient {
       body: repo === undefined ? {} : { repo },
       signal,
     })
-    for await (const text of createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY })) {
-      if (text.trim() === '') continue
-      const json = parseJson(text)
-      const done = verifyDoneShape.safeParse(json)
-      if (done.success) return done.data
-      onFile(this.#checked(verifyLineShape, json))
+    const ended = (cause?: unknown) =>
+      new ShoalError(
+        'not-running',
+        `the agent at ${this.place.url} ended before everything was checked`,
+        {},
+        cause,
+      )
+    // readline does not pass on what breaks its input.
+    let broken: unknown
+    answer.once('error', (error) => {
+      broken = error
+    })
+    try {
+      for await (const text of createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY })) {
+        if (text.trim() === '') continue
+        const json = parseJson(text)
+        const done = verifyDoneShape.safeParse(json)
+        if (done.success) return done.data
+        onFile(this.#checked(verifyLineShape, json))
+      }
+    } catch (error) {
+      if (asShoalError(error) !== undefined || signal.aborted) throw error
+      throw ended(error)
     }
-    throw new ShoalError('not-running', `the agent at ${this.place.url} ended before everything was checked`)
+    throw ended(broken)
   }
 
   async #ask<Shape extends z.ZodType>(
