@@ -60,7 +60,7 @@ export async function runDemo(run: DemoRun): Promise<boolean> {
     console.log(
       `\n${hostTable(outcome.hosts)}\n\n${amplificationText(outcome)}\nverdict       ${verdict.text}`,
     )
-    console.log(`dashboard     ${mesh.coordinator.http}/`)
+    console.log(`coordinator   ${mesh.coordinator.http}/metrics (it has no dashboard in this version)`)
     if (!run.once) await stayUp(mesh, files, signal)
     return verdict.good
   } catch (error) {

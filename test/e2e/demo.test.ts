@@ -56,7 +56,7 @@ test('the demo ends with a good verdict, one copy from the origin, and nothing l
   assert.match(text, /^host-1 +27[01] MB +0 B/m)
   assert.match(text, /^host-3 +[\d.]+ k?B +2[78]\d MB/m)
   assert.match(text, /verdict +GOOD/)
-  assert.match(text, /dashboard +http:\/\/127\.0\.0\.1:\d+\//)
+  assert.match(text, /coordinator +http:\/\/127\.0\.0\.1:\d+\/metrics/)
   assert.deepEqual(await readdir(demo.folder), [])
 })
 
