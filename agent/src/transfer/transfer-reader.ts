@@ -126,8 +126,8 @@ class Tail {
 
   /** The byte of the file before which a reader that stands in chunk `index` may be given what is there. */
   releasedBefore(index: number): number {
-    const { geometry, whole } = this.#transfer
-    if (!whole || index < geometry.chunkCount - 1) return geometry.sizeBytes
+    const { geometry, whole, proven } = this.#transfer
+    if (!whole || proven || index < geometry.chunkCount - 1) return geometry.sizeBytes
     this.#since ??= this.#clock.now()
     const patient = this.#clock.now() < this.#since + TAIL_PATIENCE_MS
     return patient ? geometry.range(index).start : geometry.sizeBytes - TAIL_BYTES

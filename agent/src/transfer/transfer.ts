@@ -69,6 +69,7 @@ export class Transfer implements SwarmMember {
       vouchers: deps.vouchers,
       peerOfKey: deps.peerOfKey,
       wrong: (error) => this.#wrong(error),
+      proven: () => this.#changed(),
       liar: (peer) => this.#liar(peer),
       discarded: (indices, originOnly) => this.#discarded(indices, originOnly),
     })
@@ -104,6 +105,11 @@ export class Transfer implements SwarmMember {
 
   get whole(): boolean {
     return this.#whole
+  }
+
+  /** The digest of the whole has passed; what is held may be read to the end. */
+  get proven(): boolean {
+    return this.#check.proven
   }
 
   /** The chunk is here, or some byte of the blob is on its way. */
@@ -203,8 +209,6 @@ export class Transfer implements SwarmMember {
   originClaims(): readonly number[] {
     return this.over ? [] : (this.#plan?.originClaims() ?? [])
   }
-
-  // --- SwarmMember ----------------------------------------------------------------------------------------------------
 
   get geometryText(): string {
     return this.geometry.text

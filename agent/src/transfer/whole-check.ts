@@ -14,6 +14,8 @@ export interface WholeCheckHooks {
   readonly peerOfKey: (publicKey: Uint8Array) => PeerId
   /** What readers were given before may be wrong. */
   readonly wrong: (error: ShoalError) => void
+  /** The digest of the whole has passed. */
+  readonly proven: () => void
   /** A host vouched for what the origin does not have. */
   readonly liar: (peer: PeerId) => void
   /** These chunks are on disk no more and are to be fetched again. @param originOnly peers' copies of them are no use */
@@ -25,6 +27,7 @@ export class WholeCheck {
   readonly #path: string
   readonly #hooks: WholeCheckHooks
   readonly #suspects: Suspects
+  #proven = false
   /** The digest of the whole was wrong, and is not right yet. */
   #inDoubt = false
 
@@ -35,12 +38,20 @@ export class WholeCheck {
     this.#suspects = new Suspects(hooks.vouchers)
   }
 
+  /** The digest of the whole has passed: what is held is the file. */
+  get proven(): boolean {
+    return this.#proven
+  }
+
   /**
    * Every chunk is held. `complete`: published. `again`: some were discarded.
    * @throws ShoalError `blob-corrupt` when nothing is left to try; `store-*`
    */
   async finish(partial: PartialBlob, signal: AbortSignal): Promise<'complete' | 'again'> {
     if (await partial.verifyWhole(signal)) {
+      // Before the file is made safe on disk, which may take seconds: no reader needs to wait for that.
+      this.#proven = true
+      this.#hooks.proven()
       await partial.publish()
       return 'complete'
     }
