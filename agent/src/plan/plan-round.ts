@@ -19,7 +19,7 @@ const STALLED_FOR_MS = 10_000
 /** A reader leaves its next chunk to its owner for this long (or as long as two chunks take us) if nobody fetches it. */
 export const READER_YIELD_MS = 1_000
 /** A reader that waited this long for a chunk that others have or fetch goes to the origin itself: clients give up after 10 s. */
-export const READER_PATIENCE_MS = 5_000
+export const READER_PATIENCE_MS = 6_000
 /** A chunk in flight for longer than this, and for twice as long as usual, may be asked of a second source. */
 export const ENDGAME_AFTER_MS = 500
 /** Chunks asked for twice at once because the end is near. */
