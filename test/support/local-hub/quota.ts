@@ -19,7 +19,7 @@ export const REAL_QUOTAS: Quotas = {
 }
 
 export class RateLimiter {
-  readonly #windows = new Map<string, { used: number; endsAt: number }>()
+  readonly #windows = new Map<string, { used: number; startedAt: number }>()
   quotas: Quotas
 
   constructor(quotas: Quotas) {
@@ -38,7 +38,8 @@ export class RateLimiter {
     const window = this.#window(`${bucket} ${user ?? ''}`, nowMs)
     window.used += 1
     const left = Math.max(0, quota - window.used)
-    const seconds = Math.ceil((window.endsAt - nowMs) / 1000)
+    // Counted from the window's start: `(now + length) - now` may round to more than the length.
+    const seconds = Math.ceil(this.quotas.windowSeconds - (nowMs - window.startedAt) / 1000)
     const ok = window.used <= quota
     return {
       ok,
@@ -50,10 +51,10 @@ export class RateLimiter {
     }
   }
 
-  #window(key: string, nowMs: number): { used: number; endsAt: number } {
+  #window(key: string, nowMs: number): { used: number; startedAt: number } {
     const known = this.#windows.get(key)
-    if (known !== undefined && known.endsAt > nowMs) return known
-    const fresh = { used: 0, endsAt: nowMs + this.quotas.windowSeconds * 1000 }
+    if (known !== undefined && nowMs - known.startedAt < this.quotas.windowSeconds * 1000) return known
+    const fresh = { used: 0, startedAt: nowMs }
     this.#windows.set(key, fresh)
     return fresh
   }
