@@ -1,10 +1,12 @@
 // The index on LevelDB, and with it the lock of the storage path: LevelDB's lock admits one process. LevelDB does not check
-// what it reads, so every value carries its own checksum. Everything in here can be rebuilt; damage never stops a start.
+// what it reads, so its files are checked before it opens them, and every value carries its own checksum. Everything in here can
+// be rebuilt; damage never stops a start.
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { ClassicLevel } from 'classic-level'
 import { sha256 } from '../hashing.ts'
+import { indexDamage } from './index-check.ts'
 import type { Index } from './index-port.ts'
 import { DIRECTORY_MODE, errnoOf, type StoreLog, storeError } from './store-files.ts'
 
@@ -146,7 +148,8 @@ function indexError(action: string, error: unknown): ShoalError {
   const { codes, text } = trail(error)
   if (codes.includes('LEVEL_IO_ERROR') && /no space|quota/i.test(text))
     return new ShoalError('store-full', `cannot ${action}: the disk is full`, {}, error)
-  if (codes.includes('LEVEL_DATABASE_NOT_OPEN'))
+  // It is also the code of every failed opening, which has a cause.
+  if (codes.includes('LEVEL_DATABASE_NOT_OPEN') && !(error instanceof Error && error.cause instanceof Error))
     return new ShoalError('not-running', 'the index is closed', {}, error)
   return new ShoalError('store-failed', `cannot ${action}: ${text}`, {}, error)
 }
@@ -178,6 +181,8 @@ async function openDb(path: string): Promise<{ readonly db: Db; readonly isNew: 
     throw storeError(`create ${path}`, error)
   })
   const hadTables = (await stat(join(path, 'CURRENT')).catch(() => undefined)) !== undefined
+  const damage = await lastingDamage(path)
+  if (damage !== undefined) return damage
   const db: Db = new ClassicLevel(path, { keyEncoding: 'utf8', valueEncoding: 'view' })
   try {
     await db.open()
@@ -195,6 +200,29 @@ async function openDb(path: string): Promise<{ readonly db: Db; readonly isNew: 
     await db.close().catch(() => {})
     throw error
   }
+}
+
+/** Looks twice: what another agent is writing can look damaged, until it has the lock no more. */
+async function lastingDamage(path: string): Promise<string | undefined> {
+  let damage: string | undefined
+  for (let look = 0; look < 2; look++) {
+    damage = await indexDamage(path)
+    if (damage === undefined) return undefined
+    await refuseIfLocked(path)
+  }
+  return damage
+}
+
+/** Asks LevelDB for its lock and for a refusal after that, so that it reads nothing. @throws ShoalError `store-locked` */
+async function refuseIfLocked(path: string): Promise<void> {
+  const probe = new ClassicLevel(path, { createIfMissing: false, errorIfExists: true })
+  try {
+    await probe.open()
+  } catch (error) {
+    if (trail(error).codes.includes('LEVEL_LOCKED')) throw lockedError(path, error)
+    return
+  }
+  await probe.close()
 }
 
 async function checkFormat(db: Db, path: string, hadTables: boolean): Promise<string | undefined> {
