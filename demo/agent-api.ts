@@ -54,8 +54,7 @@ export async function followPulls(
     const { pulls } = downloadsShape.parse(await jsonOf(answer))
     const ours = pulls.filter((pull) => ids.includes(pull.id))
     onProgress(ours)
-    if (ours.length === ids.length && ours.every(({ state }) => state !== 'resolving' && state !== 'running'))
-      return ours
+    if (ours.length === ids.length && ours.every(({ endedAt }) => endedAt !== null)) return ours
     await sleep(clock, POLL_MS, signal)
   }
 }

@@ -40,6 +40,7 @@ export const ERROR_TABLE = {
   'peer-lacks-chunk': { http: 503, retry: 'other-source', blame: 'source' },
   'peer-refused': { http: 503, retry: 'other-source', blame: 'nobody' },
   'peer-busy': { http: 503, retry: 'other-source', blame: 'nobody' },
+  'peer-later': { http: 503, retry: 'other-source', blame: 'nobody' },
   'not-admitted': { http: 403, retry: 'never', blame: 'source' },
   'owner-lost': { http: 503, retry: 'other-source', blame: 'nobody' },
   'chunk-corrupt': { http: 502, retry: 'other-source', blame: 'source', ban: true },

@@ -23,6 +23,8 @@ export interface FileEntry {
   readonly oid: string
   /** Size of the LFS pointer text; present exactly for LFS and Xet files. */
   readonly pointerBytes?: number | undefined
+  /** What the Hub's own storage calls the content: part of the links that it gives. */
+  readonly xetHash?: string | undefined
 }
 
 /** Who may read a repo: `public` for everyone, else only those whose own token the Hub accepts. */
@@ -57,6 +59,10 @@ export const fileEntrySchema = z.strictObject({
   blob,
   oid,
   pointerBytes: z.int().min(1).max(1024).optional(),
+  xetHash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 })
 
 /** Reads a manifest from JSON that a file, the index or a peer holds. */

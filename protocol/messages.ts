@@ -9,8 +9,11 @@ import { type BlobId, parseBlobId } from './ids.ts'
 export const CHUNK_PROTOCOL = '/shoal/chunk/1.0.0'
 export const HAVE_PROTOCOL = '/shoal/have/1.0.0'
 export const MANIFEST_PROTOCOL = '/shoal/manifest/1.0.0'
+export const TELL_PROTOCOL = '/shoal/tell/1.0.0'
+export const TURN_PROTOCOL = '/shoal/turn/1.0.0'
 export const GOSSIP_HAVE_TOPIC = 'shoal/have/1'
 export const GOSSIP_HEALTH_TOPIC = 'shoal/health/1'
+export const GOSSIP_ORIGIN_TOPIC = 'shoal/origin/1'
 
 /** Largest encoded form of each message, in bytes. A longer frame ends the stream before it is buffered. */
 export const LIMITS = {
@@ -20,11 +23,16 @@ export const LIMITS = {
   haveAnswer: 384 * 1024,
   manifestAsk: 2048,
   manifestAnswer: 16 * 1024 * 1024,
+  tell: 16 * 1024,
+  tellAnswer: 16,
+  turnAsk: 9 * 1024,
+  turnAnswer: 9 * 1024,
   gossip: 16 * 1024,
+  gossipOrigin: 2048,
 } as const
 
 /** Gossip older than its own expiry, or stamped further than this from our clock, is refused. */
-export const GOSSIP_MAX_LIFETIME_MS = 10 * 60_000
+export const GOSSIP_MAX_LIFETIME_MS = 30 * 60_000
 export const CLOCK_TOLERANCE_MS = 15 * 60_000
 
 const blob = z.string().transform((text, context): BlobId => {
@@ -71,19 +79,27 @@ export const chunkRequestSchema = z.strictObject({
 })
 export type ChunkRequestMessage = z.infer<typeof chunkRequestSchema>
 
+const lineLength = z.int().min(0).max(65_535)
+
 /** `ok` is followed by exactly `length` bytes; every other status by none. */
 export const chunkHeaderSchema = z.strictObject({
-  status: z.enum(['ok', 'lacks', 'busy', 'refused', 'bad']),
+  status: z.enum(['ok', 'lacks', 'busy', 'later', 'refused', 'bad']),
   length: z.int().min(0).max(MAX_CHUNK_BYTES),
   voucher: voucherSchema.optional(),
+  /** Requests that this host serves or that wait here: the asker chooses among holders by it. */
+  line: lineLength.optional(),
 })
 export type ChunkHeader = z.infer<typeof chunkHeaderSchema>
 
-/** "What do you hold of this blob?"; `want` tells that the asker is fetching it from now on. */
+/**
+ * "What do you hold of this blob?"; `want` tells that the asker is fetching it from now on, `subscribe` that it wishes to be
+ * told what the other stores from now on. Left out rather than false: hosts that do not know `subscribe` refuse it.
+ */
 export const haveAskSchema = z.strictObject({
   blob,
   geometry,
   want: z.boolean(),
+  subscribe: z.boolean().optional(),
   grant: grantSchema.optional(),
 })
 export type HaveAsk = z.infer<typeof haveAskSchema>
@@ -96,6 +112,8 @@ export const haveAnswerSchema = z.strictObject({
   held: bytesUpTo(Math.ceil(MAX_CHUNKS / 8)).optional(),
   /** Chunks it is fetching from the origin right now. */
   claimed: z.array(index).max(256),
+  /** The asker is told of what this host gains from now on. */
+  subscribed: z.boolean().optional(),
 })
 export type HaveAnswer = z.infer<typeof haveAnswerSchema>
 
@@ -115,6 +133,63 @@ export const manifestAnswerSchema = z.strictObject({
 })
 export type ManifestAnswer = z.infer<typeof manifestAnswerSchema>
 
+/** Runs of chunks: index of the first, and how many. */
+const runs = z.array(z.tuple([index, z.int().min(1).max(MAX_CHUNKS)])).max(512)
+const blobState = z.enum(['wanting', 'complete', 'gone'])
+
+/**
+ * What a host says to one peer: chunks stored since it last told that peer, and chunks it is fetching from the origin right
+ * now. A hint, as gossip is.
+ */
+export const tellSchema = z.strictObject({
+  blobs: z
+    .array(
+      z.strictObject({
+        blob,
+        geometry,
+        state: blobState,
+        gained: runs,
+        claimed: z.array(index).max(256).optional(),
+      }),
+    )
+    .max(16),
+  /** As in a chunk's header. */
+  line: lineLength.optional(),
+})
+export type Tell = z.infer<typeof tellSchema>
+
+/** `ok: false`: none of these blobs is of interest (any more); the teller should stop. */
+export const tellAnswerSchema = z.strictObject({ ok: z.boolean() })
+
+/** What one host found out and others are told: a link, or a fact as JSON. */
+const turnValue = z.string().max(8 * 1024)
+const turnLifeMs = z
+  .int()
+  .min(0)
+  .max(24 * 3_600_000)
+
+/**
+ * To the keeper of a subject: `want`: has anybody asked the origin about it, or may I? `told`: this is what it said.
+ * `failed`: I got nothing; somebody else may ask. `useless` is a digest of a value that did not serve.
+ */
+export const turnAskSchema = z.strictObject({
+  subject: bytes(16),
+  state: z.enum(['want', 'told', 'failed']),
+  value: turnValue.optional(),
+  lifeMs: turnLifeMs.optional(),
+  useless: bytes(8).optional(),
+})
+export type TurnAsk = z.infer<typeof turnAskSchema>
+
+/** `yours`: ask the origin. `told`: `from` found it out. `wait`: somebody has been asking for too long to wait here. */
+export const turnAnswerSchema = z.strictObject({
+  turn: z.enum(['yours', 'told', 'wait', 'noted']),
+  value: turnValue.optional(),
+  lifeMs: turnLifeMs.optional(),
+  from: z.string().max(128).optional(),
+})
+export type TurnAnswer = z.infer<typeof turnAnswerSchema>
+
 const envelope = {
   /** Grows with every message of an author on a topic: what is not newer than the last one seen is a replay. */
   sequence: z.int().min(1),
@@ -131,8 +206,8 @@ export const gossipHaveSchema = z.strictObject({
       z.strictObject({
         blob,
         geometry,
-        state: z.enum(['wanting', 'complete', 'gone']),
-        gained: z.array(z.tuple([index, z.int().min(1).max(MAX_CHUNKS)])).max(512),
+        state: blobState,
+        gained: runs,
       }),
     )
     .max(64),
@@ -153,6 +228,33 @@ export const gossipHealthSchema = z.strictObject({
   rack: z.string().max(64).optional(),
 })
 export type GossipHealth = z.infer<typeof gossipHealthSchema>
+
+/** Most words of one message, and the longest time in one. */
+export const MAX_BUDGET_WORDS = 16
+const wordMs = z
+  .int()
+  .min(0)
+  .max(24 * 3_600_000)
+
+/**
+ * What an origin told the author: what is left of the budgets it asks under, and whether it was refused. `budget` is a digest of
+ * whom the origin counts. Times are milliseconds from when it was sent.
+ */
+export const gossipOriginSchema = z.strictObject({
+  ...envelope,
+  budgets: z
+    .array(
+      z.strictObject({
+        budget: bytes(8),
+        bucket: z.enum(['api', 'resolvers', 'content']),
+        remaining: z.int().min(0).optional(),
+        resetMs: wordMs.optional(),
+        blockedMs: wordMs.optional(),
+      }),
+    )
+    .max(MAX_BUDGET_WORDS),
+})
+export type GossipOrigin = z.infer<typeof gossipOriginSchema>
 
 const cborOptions = { rejectDuplicateMapKeys: true, allowIndefinite: false, allowUndefined: false } as const
 

@@ -6,13 +6,16 @@ import { type Service, startAll } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import { createCatalog } from './catalog.ts'
 import type { Settings } from './config.ts'
+import { DownloadTurns } from './download-turns.ts'
 import { Downloader } from './downloader.ts'
 import { loadHashing } from './hashing.ts'
 import { createHealth } from './health.ts'
+import { withoutHearsay } from './hearsay.ts'
 import type { Host, HostStatus } from './host-port.ts'
 import { createHubApi } from './http/hub-api.ts'
 import { createNodeApi } from './http/node-api.ts'
 import { createHttpServer } from './http/server.ts'
+import { BandwidthLimits } from './limits.ts'
 import type { ProgramLog } from './logging.ts'
 import { createMetrics } from './metrics.ts'
 import { ModelKeeper } from './models.ts'
@@ -26,9 +29,16 @@ import {
 import { readJoinedPeers } from './net/joined-peers.ts'
 import { createMesh } from './net/mesh-node.ts'
 import { loadMeshSecret } from './net/mesh-secret.ts'
+import { OriginQuotas } from './origin-quotas.ts'
+import { peerDistances } from './peer-distances.ts'
 import { askPeersForManifest } from './peer-manifests.ts'
+import { PEER_DEPTH } from './plan/download-plan.ts'
+import { ObservedRates, withinLimits } from './plan/pull-efficiency.ts'
 import { SourceScores } from './plan/source-score.ts'
+import { PullPlanner } from './pull-planner.ts'
+import { quietHandlers, quietMesh } from './quiet-mesh.ts'
 import { ReadRights } from './read-rights.ts'
+import { siteOf } from './site.ts'
 import { createHubClient } from './sources/hub-client.ts'
 import { createLoopGuard } from './sources/loop-guard.ts'
 import { peerSource } from './sources/peer-source.ts'
@@ -47,7 +57,6 @@ import { Vouchers } from './vouchers.ts'
 /** Memory for chunks that are arriving, over all downloads. */
 const CHUNK_MEMORY_BYTES = 64 * 1024 * 1024
 /** Chunks of one blob on their way at once. */
-const TRANSFER_DEPTH = 12
 const HOST_KEY_FILE = 'host.key'
 
 export interface AgentDeps {
@@ -117,6 +126,10 @@ async function startParts(
   const vouchers = new Vouchers(signatures, (bytes) => hashing.blake3(bytes))
   const rights = new ReadRights({ self: identity.peer, signatures, publicKeyOf: publicKeyOfPeer, clock })
   const records = await learningRecords(disk.records, rights)
+  const limits = new BandwidthLimits(settings.limits, clock)
+  const givesNothing = () => !limits.givesToPeers
+  const rates = new ObservedRates()
+  const quotas = new OriginQuotas(clock)
   const totals = { originBytes: 0, peerBytes: 0, diskBytes: 0, sentToPeersBytes: 0 }
 
   const uploads = new Uploads({
@@ -127,7 +140,8 @@ async function startParts(
     rights,
     vouchers,
     arriving: (blob) => downloader.arriving(blob),
-    peerWants: (peer, blob) => swarm.peerAsked(peer, blob),
+    peerAsked: (peer, blob, want, subscribe) => swarm.peerAsked(peer, blob, want, subscribe),
+    told: (peer, message) => swarm.told(peer, message),
     bytesSent: (bytes) => {
       totals.sentToPeersBytes += bytes
       metrics.bytes('disk', 'peer', bytes)
@@ -146,14 +160,17 @@ async function startParts(
     },
     {
       identity,
-      handlers: uploads,
+      handlers: quietHandlers(uploads, givesNothing),
+      turn: (peer, ask, signal) => site.turns.answer(peer, ask, signal),
       clock,
       random,
       log: log.byLevel,
+      pace: limits,
       onGossip: (topic, verdict) => metrics.gossip(topic, verdict),
       onFailure,
     },
   )
+  const site = siteOf({ mesh, label: settings.mesh.site, rights, clock, random, log, onFailure })
   const loop = createLoopGuard(identity.peer, clock)
   const hub = createHubClient(
     {
@@ -166,9 +183,15 @@ async function startParts(
       clock,
       random,
       log: log.byLevel,
+      budgets: site.budgets,
+      links: site.links,
       via: () => loop.outgoing(),
       onOriginRequest: (kind, status) => metrics.originRequest(kind, status),
-      onRateLimit: (_bucket, remaining) => metrics.originRateLimitRemaining(remaining),
+      onRateLimit: (bucket, remaining) => {
+        metrics.originRateLimitRemaining(remaining)
+        quotas.seen(bucket, remaining)
+      },
+      pace: limits.fromOrigin,
     },
   )
   const catalog = createCatalog(
@@ -177,12 +200,21 @@ async function startParts(
       hub,
       records,
       peers: (repo, revision, signal) => askPeersForManifest({ mesh, clock, log }, repo, revision, signal),
+      site: site.metadata,
       operatorToken: settings.hub.token,
       clock,
       log: log.byLevel,
     },
   )
-  const swarm = new Swarm({ mesh, clock, log, onFailure })
+  const swarm = new Swarm({
+    mesh: quietMesh(mesh, givesNothing),
+    clock,
+    log,
+    distance: peerDistances(mesh, settings.mesh, clock),
+    line: () => uploads.line,
+    originFetchers: settings.mesh.originFetchers,
+    onFailure,
+  })
   const downloader = new Downloader({
     clock,
     log,
@@ -196,16 +228,18 @@ async function startParts(
       bytes: (from, bytes) => {
         totals[from === 'origin' ? 'originBytes' : 'peerBytes'] += bytes
         metrics.bytes(from, 'disk', bytes)
+        rates.note(from, bytes, clock.now())
       },
       chunk: (result, count) => metrics.chunk(result, count),
       download: (result, seconds) => metrics.download(result, seconds),
     },
     self: identity.peer,
-    // The client keeps a quarter of its connections for metadata.
-    originDepth: Math.max(1, Math.min(TRANSFER_DEPTH, Math.floor(settings.connections.maxPerHost * 0.75))),
-    totalDepth: TRANSFER_DEPTH,
+    // A quarter of the connections stays for metadata.
+    originDepth: Math.max(1, Math.floor(settings.connections.maxPerHost * 0.75)),
+    totalDepth: PEER_DEPTH,
+    originFetchers: settings.mesh.originFetchers,
     peerSource: (peer, grant) => peerSource(mesh, peer, grant),
-    hub,
+    hub: withoutHearsay({ hub, isHearsay: catalog.isHearsay, settle: catalog.settle }),
     view,
     ban: (peer, durationMs, reason) => mesh.ban(peer, durationMs, reason),
     peerOfKey: peerOfPublicKey,
@@ -216,11 +250,26 @@ async function startParts(
     },
     onFailure,
   })
+  const bestRates = () => withinLimits(rates.best(clock.now()), limits.values())
+  const planner = new PullPlanner({
+    mesh,
+    store,
+    rights,
+    downloads: downloader,
+    limits,
+    bestRates,
+    site: settings.mesh.site,
+    clock,
+    log,
+  })
   const models = new ModelKeeper({
     catalog,
     downloads: downloader,
     clock,
+    turns: new DownloadTurns(settings.downloads.maxConcurrent),
     concurrency: settings.downloads.maxConcurrent,
+    planOf: (manifest, files, signal) => planner.planOf(manifest, files, signal),
+    bestRates,
     store,
     records,
     view,
@@ -234,11 +283,12 @@ async function startParts(
     mesh,
     store,
     clock,
+    random,
     log,
     version: deps.version,
     site: settings.mesh.site,
     rack: settings.mesh.rack,
-    uploadLoad: () => uploads.load,
+    uploadLoad: () => (givesNothing() ? 1 : uploads.load),
     onFailure,
   })
 
@@ -248,6 +298,8 @@ async function startParts(
   const host: Host = {
     notReadyBecause,
     peers: () => mesh.peers(),
+    originQuota: () => quotas.known(),
+    limits,
     reloadMesh: async () => {
       await mesh.stop()
       await mesh.start()
@@ -297,7 +349,7 @@ async function startParts(
       await uploads.close()
     },
   }
-  const stopParts = await startAll([closing, mesh, swarm, downloader, models, health, http])
+  const stopParts = await startAll([closing, mesh, site.budget, swarm, downloader, models, health, http])
   ready = true
   return {
     get http() {

@@ -26,6 +26,14 @@ export class BoundedMap<K, V> {
     }
   }
 
+  entries(): Iterable<[K, V]> {
+    return this.#entries.entries()
+  }
+
+  values(): Iterable<V> {
+    return this.#entries.values()
+  }
+
   delete(key: K): void {
     this.#entries.delete(key)
   }

@@ -40,6 +40,13 @@ export interface AccessGate {
   learn(repo: Repo, access: Access): Promise<void>
   /** What a peer says: believed only where it is not laxer than what is known. Gives what holds now. */
   learnFromPeer(repo: Repo, access: Access): Promise<Access>
+  /**
+   * A peer says that the Hub calls a repo public. Believed where nothing else is known, in memory only, and the origin is asked without
+   * a token for its files until it says so itself: what is not public stays out of reach. Gives what holds now.
+   */
+  hear(repo: Repo): Promise<Access>
+  /** That it is public is a peer's word. */
+  isHearsay(repo: Repo): boolean
   /** The Hub has just shown that this token passes. */
   passed(repo: Repo, token: string | undefined): void
   /** Passes or throws what the Hub says to this token. @throws ShoalError `repo-*` | `unauthorized` | `forbidden` | `origin-*` */
@@ -59,6 +66,7 @@ export function createAccessGate(deps: AccessGateDeps): AccessGate {
   const { clock, records, settings } = deps
   const verdicts = new BoundedMap<string, Verdict>(MAX_VERDICTS)
   const accesses = new BoundedMap<string, Access>(MAX_REPOS)
+  const heard = new BoundedMap<string, true>(MAX_REPOS)
   const checks = createSingleFlight<void>()
   const keyOf = (repo: Repo, token: string | undefined) => `${repoKey(repo)} ${tokenKey(token)}`
 
@@ -73,7 +81,9 @@ export function createAccessGate(deps: AccessGateDeps): AccessGate {
   async function learn(repo: Repo, access: Access): Promise<void> {
     const before = await known(repo)
     accesses.set(repoKey(repo), access)
-    if (before !== access) await records.putAccess(repo, access)
+    const wasHeard = heard.get(repoKey(repo)) === true
+    heard.delete(repoKey(repo))
+    if (before !== access || wasHeard) await records.putAccess(repo, access)
   }
 
   async function check(repo: Repo, token: string | undefined, signal: AbortSignal): Promise<void> {
@@ -97,6 +107,14 @@ export function createAccessGate(deps: AccessGateDeps): AccessGate {
       await learn(repo, access)
       return access
     },
+    async hear(repo) {
+      const before = await known(repo)
+      if (before !== undefined) return before
+      accesses.set(repoKey(repo), 'public')
+      heard.set(repoKey(repo), true)
+      return 'public'
+    },
+    isHearsay: (repo) => heard.get(repoKey(repo)) === true,
     passed(repo, token) {
       verdicts.set(keyOf(repo, token), { at: clock.now(), refusal: undefined })
     },
@@ -124,6 +142,7 @@ export function createAccessGate(deps: AccessGateDeps): AccessGate {
     forget(repo) {
       const key = repoKey(repo)
       accesses.delete(key)
+      heard.delete(key)
       verdicts.deleteWhere((one) => one.startsWith(`${key} `))
     },
     stop: () => checks.stop(),

@@ -1,12 +1,19 @@
 // Manifests by commit: memory, records, the Hub, else a peer. What the Hub said is kept for ever; what a peer said is marked
-// as such and compared with the Hub as soon as it can be asked.
+// as such and compared with the Hub: as soon as it can be asked, or a while after another host of the site asked for all of them.
 import { isAbort, messageOf } from '@shoal/protocol/errors.ts'
-import { type Commit, parseRevision, type Repo, type Revision, repoKey } from '@shoal/protocol/ids.ts'
+import {
+  type Commit,
+  type PeerId,
+  parseRevision,
+  type Repo,
+  type Revision,
+  repoKey,
+} from '@shoal/protocol/ids.ts'
 import type { Manifest } from '@shoal/protocol/manifest.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import { BoundedMap } from './bounded-map.ts'
 import { type AccessGate, isDefinite, tokenKey } from './catalog-access.ts'
-import type { AskPeers } from './catalog-peers.ts'
+import type { AskPeers, SiteMetadata } from './catalog-peers.ts'
 import { createSingleFlight, outcomeWithin } from './single-flight.ts'
 import type { Hub, HubRevision } from './sources/hub.ts'
 import type { Records } from './store/records.ts'
@@ -15,18 +22,22 @@ import type { Records } from './store/records.ts'
 const MAX_IN_MEMORY = 48
 const MAX_INFOS = 256
 const MAX_MARKS = 10_000
+const MAX_UNCONFIRMED = 256
+const CONFIRM_AGAIN_MS = 5 * 60_000
 
 export interface ManifestShelfDeps {
   readonly hub: Pick<Hub, 'revision' | 'tree'>
   readonly records: Pick<Records, 'manifest' | 'putManifest' | 'refs' | 'putRef'>
   readonly clock: Clock
   readonly log: (
-    level: 'info',
+    level: 'info' | 'error',
     message: string,
     fields: Readonly<Record<string, string | number | boolean>>,
   ) => void
-  readonly gate: Pick<AccessGate, 'learn' | 'learnFromPeer'>
+  readonly gate: Pick<AccessGate, 'learn' | 'learnFromPeer' | 'hear' | 'isHearsay'>
   readonly askPeers: AskPeers
+  readonly site: SiteMetadata | undefined
+  readonly operatorToken: () => string | undefined
   readonly patienceMs: number
 }
 
@@ -47,6 +58,10 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
   const memory = new BoundedMap<string, Manifest>(MAX_IN_MEMORY)
   const infos = new BoundedMap<string, HubRevision>(MAX_INFOS)
   const peerMarks = new BoundedMap<string, boolean>(MAX_MARKS)
+  /** Lists that another host got from the Hub just now, until they have been compared with it. */
+  const unconfirmed = new BoundedMap<string, { readonly from: PeerId; readonly cancel: () => void }>(
+    MAX_UNCONFIRMED,
+  )
   const questions = createSingleFlight<Manifest>()
   const keyOf = (repo: Repo, commit: Commit) => `${repoKey(repo)}@${commit}`
 
@@ -97,10 +112,84 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     return manifest
   }
 
-  async function takeFromPeer(manifest: Manifest): Promise<void> {
+  /** From another host of the site that got it just now, else from the Hub. */
+  async function ask(repo: Repo, commit: Commit, token: string | undefined, signal: AbortSignal) {
+    const turn = await deps.site?.manifest(repo, commit, signal)
+    if (turn?.state === 'told' && (await deps.gate.hear(repo)) === 'public') {
+      if (deps.gate.isHearsay(repo)) deps.site?.hearsay(repo)
+      confirmLater(repo, commit, turn.from, deps.site?.confirmAfterMs() ?? 0)
+      await takeFromPeer(turn.manifest, 'public')
+      return turn.manifest
+    }
+    try {
+      const manifest = await askHub(repo, commit, token, signal)
+      if (turn?.state === 'yours') {
+        if (manifest.access === 'public') turn.told()
+        else turn.failed()
+      }
+      return manifest
+    } catch (error) {
+      if (turn?.state === 'yours') turn.failed()
+      throw error
+    }
+  }
+
+  function confirmLater(repo: Repo, commit: Commit, from: PeerId, afterMs: number): void {
+    const key = keyOf(repo, commit)
+    const cancel = clock.after(afterMs, () => {
+      questions
+        .run(`${key} confirm`, (ending) => confirm(repo, commit, from, ending), new AbortController().signal)
+        .catch((error: unknown) => {
+          if (!isAbort(error) && !isDefinite(error)) confirmLater(repo, commit, from, CONFIRM_AGAIN_MS)
+        })
+    })
+    unconfirmed.get(key)?.cancel()
+    unconfirmed.set(key, { from, cancel })
+  }
+
+  /** Without a token, as what is public needs none; with the host's own where the origin wants one for everything. */
+  async function confirm(repo: Repo, commit: Commit, from: PeerId, signal: AbortSignal): Promise<Manifest> {
+    const key = keyOf(repo, commit)
+    const told = await recorded(repo, commit)
+    const withToken = async (token: string | undefined) => {
+      const facts = await hub.revision(repo, asRevision(commit), { token, signal })
+      await deps.gate.learn(repo, facts.access)
+      noteInfo(repo, facts)
+      return askHub(repo, commit, token, signal)
+    }
+    try {
+      const manifest = await withToken(undefined).catch((error: unknown) => {
+        if (deps.operatorToken() === undefined || !isDefinite(error)) throw error
+        return withToken(deps.operatorToken())
+      })
+      unconfirmed.delete(key)
+      if (told !== undefined && !sameFiles(told, manifest)) blame(repo, commit, from)
+      return manifest
+    } catch (error) {
+      if (isAbort(error) || !isDefinite(error)) throw error
+      unconfirmed.delete(key)
+      await deps.gate.learn(repo, 'private')
+      throw error
+    }
+  }
+
+  function blame(repo: Repo, commit: Commit, from: PeerId): void {
+    deps.log('error', 'a peer gave a list of files that is not the Hub’s', {
+      repo: repoKey(repo),
+      commit,
+      peer: from,
+    })
+    deps.site?.lied(from, 'its list of files is not the Hub’s')
+  }
+
+  function noteInfo(repo: Repo, found: HubRevision): void {
+    infos.set(keyOf(repo, found.commit), found)
+  }
+
+  async function takeFromPeer(manifest: Manifest, believed?: 'public'): Promise<void> {
     const { repo, commit } = manifest
     if ((await recorded(repo, commit)) !== undefined) return
-    const access = await deps.gate.learnFromPeer(repo, manifest.access)
+    const access = believed ?? (await deps.gate.learnFromPeer(repo, manifest.access))
     const taken = { ...manifest, access }
     await mark(repo, commit, 'peer')
     await records.putManifest(taken)
@@ -111,9 +200,11 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     recorded,
     async get(repo, commit, token, signal) {
       const found = await recorded(repo, commit)
-      if (found !== undefined && !(await isFromPeer(repo, commit))) return found
+      if (found !== undefined && (unconfirmed.get(keyOf(repo, commit)) ?? !(await isFromPeer(repo, commit))))
+        return found
       const key = `${keyOf(repo, commit)} ${tokenKey(token)}`
-      const question = questions.run(key, (ending) => askHub(repo, commit, token, ending), signal)
+      const asked = found === undefined ? ask : askHub
+      const question = questions.run(key, (ending) => asked(repo, commit, token, ending), signal)
       if (found !== undefined) {
         const outcome = await outcomeWithin(question, deps.patienceMs, clock)
         if (outcome.state === 'done') return outcome.value
@@ -136,20 +227,36 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
         return (await recorded(repo, commit)) ?? told.manifest
       }
     },
-    noteInfo(repo, found) {
-      infos.set(keyOf(repo, found.commit), found)
-    },
-    takeFromPeer,
+    noteInfo,
+    takeFromPeer: (manifest) => takeFromPeer(manifest),
     forget(repo) {
       const prefix = `${repoKey(repo)}@`
       memory.deleteWhere((key) => key.startsWith(prefix))
       infos.deleteWhere((key) => key.startsWith(prefix))
       peerMarks.deleteWhere((key) => key.startsWith(prefix))
+      for (const [key, { cancel }] of unconfirmed.entries()) if (key.startsWith(prefix)) cancel()
+      unconfirmed.deleteWhere((key) => key.startsWith(prefix))
     },
-    stop: () => questions.stop(),
+    stop: () => {
+      for (const { cancel } of unconfirmed.values()) cancel()
+      return questions.stop()
+    },
   }
 }
 
 function asRevision(commit: Commit): Revision {
   return parseRevision(commit)
+}
+
+function sameFiles(a: Manifest, b: Manifest): boolean {
+  const textOf = ({ files, directories }: Manifest) =>
+    JSON.stringify([
+      files.map(({ path, sizeBytes, blob, oid }) => [path, sizeBytes, blob, oid]).toSorted(byText),
+      directories.map(({ path, oid }) => [path, oid]).toSorted(byText),
+    ])
+  return textOf(a) === textOf(b)
+}
+
+function byText(a: readonly (string | number)[], b: readonly (string | number)[]): number {
+  return String(a[0]) < String(b[0]) ? -1 : 1
 }

@@ -2,13 +2,20 @@
 // last known answer when the Hub is away. Asks nobody about a commit on record. Who may read: catalog-access.ts;
 // where manifests come from: catalog-manifests.ts.
 import { asShoalError, isAbort, ShoalError } from '@shoal/protocol/errors.ts'
-import { type Commit, isCommit, type Repo, type Revision, repoKey } from '@shoal/protocol/ids.ts'
-import { fileAt, type Manifest } from '@shoal/protocol/manifest.ts'
+import {
+  type Commit,
+  isCommit,
+  parseRevision,
+  type Repo,
+  type Revision,
+  repoKey,
+} from '@shoal/protocol/ids.ts'
+import { type Access, fileAt, type Manifest } from '@shoal/protocol/manifest.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import { BoundedMap } from './bounded-map.ts'
 import { createAccessGate, isDefinite, tokenKey } from './catalog-access.ts'
 import { createManifestShelf } from './catalog-manifests.ts'
-import type { AskPeers, PeerAnswer } from './catalog-peers.ts'
+import type { AskPeers, PeerAnswer, SiteMetadata } from './catalog-peers.ts'
 import type { Caller, Catalog, Resolved } from './catalog-port.ts'
 import { createSingleFlight, outcomeWithin } from './single-flight.ts'
 import type { Hub } from './sources/hub.ts'
@@ -42,6 +49,8 @@ export interface CatalogDeps {
   readonly hub: Pick<Hub, 'revision' | 'tree' | 'authCheck'>
   readonly records: Records
   readonly peers: AskPeers
+  /** One question for all hosts of the site; without it each asks for itself. */
+  readonly site?: SiteMetadata
   /** The agent's own token, for the operator. */
   readonly operatorToken: () => string | undefined
   readonly clock: Clock
@@ -53,6 +62,10 @@ export interface CatalogDeps {
 }
 
 export interface CatalogService extends Catalog {
+  /** That the repo is public is another host's word. */
+  isHearsay(repo: Repo): boolean
+  /** Asks the Hub itself who may read the repo. @throws ShoalError as the Hub's `revision` */
+  settle(repo: Repo, commit: Commit, token: string | undefined, signal: AbortSignal): Promise<Access>
   /** Ends questions that go on in the background. */
   stop(): Promise<void>
 }
@@ -66,6 +79,8 @@ interface Known extends RefRecord {
   /** When it was learnt or read, on the monotonic clock; `ageMs` more on the wall clock at that time. */
   readonly at: number
   readonly ageMs: number
+  /** Another host of the site asked the Hub, just then. */
+  readonly viaSite?: boolean
 }
 
 export function createCatalog(
@@ -82,6 +97,8 @@ export function createCatalog(
     log: deps.log,
     gate,
     askPeers,
+    site: deps.site,
+    operatorToken: deps.operatorToken,
     patienceMs: settings.hubPatienceMs,
   })
   const lastKnown = new BoundedMap<string, Known>(MAX_REVISIONS)
@@ -116,14 +133,17 @@ export function createCatalog(
   }
 
   function isFresh(one: Known): boolean {
-    return one.from === 'origin' && one.ageMs + clock.now() - one.at < settings.revisionTtlMs
+    return (
+      (one.from === 'origin' || one.viaSite === true) &&
+      one.ageMs + clock.now() - one.at < settings.revisionTtlMs
+    )
   }
 
-  async function remember(repo: Repo, revision: Revision, record: RefRecord): Promise<void> {
+  async function remember(repo: Repo, revision: Revision, record: RefRecord, viaSite = false): Promise<void> {
     const before = await known(repo, revision)
     if (before !== undefined && before.from === 'origin' && before.resolvedAt > record.resolvedAt) return
     const ageMs = Math.max(0, clock.wallTime() - record.resolvedAt)
-    lastKnown.set(refKey(repo, revision), { ...record, at: clock.now(), ageMs })
+    lastKnown.set(refKey(repo, revision), { ...record, at: clock.now(), ageMs, viaSite })
     fallbacks.delete(refKey(repo, revision))
     await records.putRef(repo, revision, record)
   }
@@ -151,6 +171,37 @@ export function createCatalog(
         const hidden = token === undefined && refusal.details.hubCode === 'RepoNotFound'
         if (hidden && (await gate.known(repo)) !== undefined) await gate.learn(repo, 'private')
       }
+      throw error
+    }
+  }
+
+  /** From another host of the site that asked just now, else from the Hub. A peer is never believed twice in a row. */
+  async function ask(
+    repo: Repo,
+    revision: Revision,
+    token: string | undefined,
+    own: Known | undefined,
+    signal: AbortSignal,
+  ): Promise<Resolved> {
+    if (deps.site === undefined || own?.from === 'peer') return askHub(repo, revision, token, signal)
+    const turn = await deps.site.revision(repo, revision, signal)
+    if (turn.state === 'told') {
+      const { commit, resolvedAt } = turn
+      const isNew = own === undefined || resolvedAt > own.resolvedAt
+      const isFresh = clock.wallTime() - resolvedAt < settings.revisionTtlMs
+      if (!isNew || !isFresh || (await gate.hear(repo)) !== 'public')
+        return askHub(repo, revision, token, signal)
+      if (gate.isHearsay(repo)) deps.site.hearsay(repo)
+      await remember(repo, revision, { commit, resolvedAt, from: 'peer' }, true)
+      return { commit, from: 'peer', resolvedAt }
+    }
+    try {
+      const found = await askHub(repo, revision, token, signal)
+      if ((await gate.known(repo)) === 'public') turn.told(found.commit, found.resolvedAt)
+      else turn.failed()
+      return found
+    } catch (error) {
+      turn.failed()
       throw error
     }
   }
@@ -228,7 +279,7 @@ export function createCatalog(
       await mayKnow(repo, recent.resolved.commit, token, signal)
       return recent.resolved
     }
-    const question = questions.run(askKey, (ending) => askHub(repo, revision, token, ending), signal)
+    const question = questions.run(askKey, (ending) => ask(repo, revision, token, own, ending), signal)
     const outcome = await outcomeWithin(question, settings.hubPatienceMs, clock)
     if (outcome.state === 'done') return outcome.value
     if (outcome.state === 'failed' && (isAbort(outcome.error) || isDefinite(outcome.error)))
@@ -261,6 +312,12 @@ export function createCatalog(
     async checkAccess(of, caller, signal) {
       const access = (await gate.known(of.repo)) ?? of.access
       if (access !== 'public') await gate.require(of.repo, access, tokenOf(caller), signal)
+    },
+    isHearsay: (repo) => gate.isHearsay(repo),
+    async settle(repo, commit, token, signal) {
+      const { access } = await hub.revision(repo, parseRevision(commit), { token, signal })
+      await gate.learn(repo, access)
+      return access
     },
     async known() {
       const all: Manifest[] = []

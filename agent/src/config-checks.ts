@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { MeshSecret } from './net/mesh-secret.ts'
 
 export const GIGABYTE = 1_000_000_000
+export const BYTES_PER_MEGABIT = 125_000
 
 /** An origin: the Hub or a mirror. Gives the address without a trailing slash. */
 export const originUrl = parsedBy(parseOrigin, 'expected a URL, as in "https://huggingface.co"')
@@ -18,6 +19,14 @@ export const multiaddr = parsedBy(checkMultiaddr, 'expected a multiaddr, as in "
 export const label = z
   .string('expected a name')
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected a name of up to 64 letters, digits, ".", "_" or "-"')
+
+const MBPS = 'expected 0 for no limit, or 1 to 8000000 megabits a second'
+
+/** A bandwidth limit in megabits a second. Slower ones would make other hosts take this one for dead. */
+export const limitMbps = z
+  .number(MBPS)
+  .max(8_000_000, MBPS)
+  .refine((mbps) => mbps === 0 || mbps >= 1, MBPS)
 
 /** The mesh secret as text. */
 export const meshSecret = parsedBy((text) => MeshSecret.parse(text), 'expected 64 hexadecimal digits')

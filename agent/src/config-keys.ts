@@ -12,7 +12,7 @@ import {
 } from '@shoal/protocol/setting-checks.ts'
 import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
-import { label, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
+import { label, limitMbps, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
 
 export const DEFAULT_HTTP_PORT = 8001
 const PETABYTES = 1_000_000
@@ -56,6 +56,45 @@ export const AGENT_SETTINGS = {
     initial: 1,
     env: [],
     about: 'Pause before the first retry, in seconds. Every further pause is longer by the back-off factor.',
+  }),
+  'downloads.bandwidth_limit_mbps': setting({
+    kind: 'number',
+    schema: limitMbps,
+    initial: 0,
+    env: [],
+    about:
+      'Most that is received from peers and the origin together, in megabits a second (1 Mbit = 125,000 bytes). 0: no limit. `shoal limits --down` changes it while the agent runs.',
+  }),
+  'bandwidth_management.global_limit_mbps': setting({
+    kind: 'number',
+    schema: limitMbps,
+    initial: 0,
+    env: [],
+    about: 'The same; when both are set, the lower one counts.',
+  }),
+  'bandwidth_management.origin_limit_mbps': setting({
+    kind: 'number',
+    schema: limitMbps,
+    initial: 0,
+    env: [],
+    about:
+      'Most that is received from the origin, in megabits a second. 0: no limit. `shoal limits --origin` changes it.',
+  }),
+  'bandwidth_management.upload_limit_mbps': setting({
+    kind: 'number',
+    schema: limitMbps,
+    initial: 0,
+    env: [],
+    about:
+      'Most that is sent to peers together, in megabits a second. 0: no limit. `shoal limits --up` changes it.',
+  }),
+  'bandwidth_management.upload_per_peer_limit_mbps': setting({
+    kind: 'number',
+    schema: limitMbps,
+    initial: 0,
+    env: [],
+    about:
+      'Most that is sent to one peer, in megabits a second. 0: no limit. `shoal limits --up-per-peer` changes it.',
   }),
   'connection_settings.max_connections_per_host': setting({
     kind: 'number',
@@ -201,6 +240,23 @@ export const AGENT_SETTINGS = {
     env: ['SHOAL_RACK'],
     flag: 'rack',
     about: 'Label: hosts of one rack are nearest.',
+  }),
+  'mesh.origin_fetchers': setting({
+    kind: 'number',
+    schema: wholeNumber(1, 64, 'hosts'),
+    initial: 4,
+    env: ['SHOAL_ORIGIN_FETCHERS'],
+    about:
+      'How many hosts of a site ask the origin for one file; the others get it from them and from each other. The same on every host of a site.',
+  }),
+  'mesh.serve_peers': setting({
+    kind: 'boolean',
+    schema: flag,
+    initial: true,
+    env: [],
+    flag: 'serve-peers',
+    about:
+      'Give peers what this host holds. When off, it takes from them, gives nothing and says that it holds nothing. `shoal limits --up` changes it.',
   }),
   'http.listen': setting({
     kind: 'text',

@@ -5,7 +5,6 @@
 export const LATER_KEYS: readonly string[] = [
   'storage.cache_directory',
   'storage.cleanup_threshold_percent',
-  'downloads.bandwidth_limit_mbps',
   'downloads.resume_enabled',
   'downloads.integrity_check_enabled',
   'health_monitoring.enabled',
@@ -56,7 +55,6 @@ export const LATER_KEYS: readonly string[] = [
   'cleanup_policies.retention.keep_recent_days',
   'cleanup_policies.retention.keep_frequently_used',
   'cleanup_policies.retention.min_usage_count',
-  'bandwidth_management.global_limit_mbps',
   'bandwidth_management.per_download_limit_mbps',
   'bandwidth_management.time_based_limits.*',
   'bandwidth_management.adaptive_limiting.enabled',

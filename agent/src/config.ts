@@ -7,7 +7,7 @@ import { formatListenAddress, isLoopbackHost, type ListenAddress } from '@shoal/
 import type { LogLevel } from '@shoal/protocol/setting-checks.ts'
 import { configError, resolveSettings, type Setting, shown } from '@shoal/protocol/settings.ts'
 import { type ConfigFile, findConfigFile } from '@shoal/protocol/settings-file.ts'
-import { GIGABYTE, pointsAtItself } from './config-checks.ts'
+import { BYTES_PER_MEGABIT, GIGABYTE, pointsAtItself } from './config-checks.ts'
 import {
   AGENT_SETTINGS,
   type AgentSettingKey,
@@ -16,6 +16,7 @@ import {
 } from './config-keys.ts'
 import { COORDINATOR_KEYS, LATER_KEYS, LATER_VARIABLES, OTHER_VARIABLES } from './config-later.ts'
 import { readHubToken } from './hub-token.ts'
+import type { LimitValues } from './limits-port.ts'
 import { MeshSecret } from './net/mesh-secret.ts'
 import { readPrivateFile } from './net/private-file.ts'
 import { storagePathProblem } from './storage-path.ts'
@@ -37,6 +38,8 @@ export interface Settings {
     readonly retryBackoffFactor: number
     readonly maxRetryDelayMs: number
   }
+  /** Bandwidth limits at the start. */
+  readonly limits: LimitValues
   /** undefined: only the limit of the format. */
   readonly maxFileBytes: number | undefined
   readonly logLevel: LogLevel
@@ -56,6 +59,7 @@ export interface Settings {
     readonly secretFile: string
     readonly site: string | undefined
     readonly rack: string | undefined
+    readonly originFetchers: number
   }
   readonly http: {
     readonly listen: ListenAddress
@@ -221,6 +225,15 @@ async function toSettings(
       retryBackoffFactor: values['connection_settings.retry_backoff_factor'],
       maxRetryDelayMs: values['connection_settings.max_retry_delay_seconds'] * 1000,
     },
+    limits: {
+      up: values['mesh.serve_peers'] ? rateOrNone(values['bandwidth_management.upload_limit_mbps']) : 0,
+      upPerPeer: rateOrNone(values['bandwidth_management.upload_per_peer_limit_mbps']),
+      down: rateOrNone(
+        values['downloads.bandwidth_limit_mbps'],
+        values['bandwidth_management.global_limit_mbps'],
+      ),
+      origin: rateOrNone(values['bandwidth_management.origin_limit_mbps']),
+    },
     maxFileBytes: bytesOrNone(values['security.max_file_size_gb']),
     logLevel: values['logging.level'],
     hub: {
@@ -236,6 +249,7 @@ async function toSettings(
       secretFile,
       site: values['mesh.site'],
       rack: values['mesh.rack'],
+      originFetchers: values['mesh.origin_fetchers'],
     },
     http: { listen, allowedHosts: values['http.allowed_hosts'], insecure: values['http.insecure'] },
   }
@@ -243,6 +257,12 @@ async function toSettings(
 
 function bytesOrNone(gigabytes: number): number | undefined {
   return gigabytes === 0 ? undefined : Math.floor(gigabytes * GIGABYTE)
+}
+
+/** The lowest of them that is a limit, in bytes a second. */
+function rateOrNone(...megabits: readonly number[]): number | undefined {
+  const limits = megabits.filter((mbps) => mbps > 0)
+  return limits.length === 0 ? undefined : Math.min(...limits) * BYTES_PER_MEGABIT
 }
 
 /** `~` is the home; relative paths start at the file that names them, else at the working directory. */

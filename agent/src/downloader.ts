@@ -1,12 +1,15 @@
 // The Downloads port: opens files for reading and fetches whole ones, one transfer a blob whoever asks and however many. Starts
-// transfers, lets them linger for a client that comes back, stops them. What a transfer does is its own.
+// transfers, lets them linger for a client that comes back, rests those that are paused, stops them. What a transfer does is its own.
 import { type ByteRange, chunksOf, fixedSlices } from '@shoal/protocol/chunks.ts'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type BlobId, type PeerId, repoKey } from '@shoal/protocol/ids.ts'
 import type { ReadGrant } from '@shoal/protocol/messages.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
 import { abortError, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
-import type { BlobProgress, ByteOrigin, Downloads, FileReader, WantedFile } from './downloads-port.ts'
+import { type BlobUse, BlobUses } from './blob-uses.ts'
+import type { BlobProgress, Downloads, FetchWish, FileReader, WantedFile } from './downloads-port.ts'
+import { originsOf, progressOnDisk } from './file-origins.ts'
+import { type MemoryUser, roomFor } from './plan/download-queue.ts'
 import { ShownFiles } from './shown-files.ts'
 import type { Hub } from './sources/hub.ts'
 import type { ChunkSource } from './sources/source.ts'
@@ -16,6 +19,7 @@ import { CallerTokens, withTokens } from './transfer/caller-tokens.ts'
 import { Transfer } from './transfer/transfer.ts'
 import type { TransferDeps } from './transfer/transfer-deps.ts'
 import { newReaderId, PIECE_BYTES, readTransfer } from './transfer/transfer-reader.ts'
+import { YieldingBuffers } from './transfer/yielding-buffers.ts'
 
 /** A download whose last reader left goes on for so long: clients come back after a broken connection. */
 const LINGER_MS = 10_000
@@ -41,7 +45,7 @@ export interface DownloaderDeps extends Omit<TransferDeps, 'peer' | 'wrongBytes'
 interface Running {
   readonly transfer: Transfer
   readonly tokens: CallerTokens
-  users: number
+  readonly uses: BlobUses
   cancelLinger: () => void
 }
 
@@ -81,22 +85,20 @@ export class Downloader implements Downloads, Service {
         const reader = await this.#openComplete(file)
         if (reader !== undefined) return reader
       }
-      const running = await this.#join(file, first !== undefined && this.#meansWhole(file, first))
-      if (running !== undefined) return this.#openArriving(file, running, first)
+      const use = { kind: 'read' as const, whole: first !== undefined && this.#meansWhole(file, first) }
+      const running = await this.#join(file, use)
+      if (running !== undefined) return this.#openArriving(file, running, use, first)
     }
   }
 
-  async fetch(
-    file: WantedFile,
-    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: BlobProgress) => void },
-  ): Promise<BlobProgress> {
-    const { signal, onProgress } = options
+  async fetch(file: WantedFile, { signal, onProgress, priority = 'pull' }: FetchWish): Promise<BlobProgress> {
     throwIfAborted(signal)
     if (file.entry.sizeBytes === 0) await this.#putEmpty(file)
-    const running = await this.#join(file, true)
+    const use: BlobUse = { kind: 'fetch', priority }
+    const running = await this.#join(file, use)
     if (running === undefined) {
       await this.#shown.show(file)
-      return onDisk(file)
+      return progressOnDisk(file)
     }
     const { transfer } = running
     try {
@@ -106,14 +108,27 @@ export class Downloader implements Downloads, Service {
       await this.#shown.show(file)
       return transfer.progress()
     } finally {
-      this.#leave(running)
+      this.#leave(running, use)
     }
+  }
+
+  hold({ entry }: WantedFile): () => void {
+    const running = this.#running.get(entry.blob)
+    if (running === undefined || running.transfer.over) return () => {}
+    const use: BlobUse = { kind: 'hold' }
+    running.uses.add(use)
+    running.cancelLinger()
+    return () => this.#leave(running, use)
   }
 
   active(): readonly BlobProgress[] {
     return [...this.#running.values()]
       .filter(({ transfer }) => !transfer.over)
-      .map(({ transfer }) => transfer.progress())
+      .map(({ transfer, uses }) => {
+        const progress = transfer.progress()
+        const state = uses.isPaused && progress.state === 'running' ? 'paused' : progress.state
+        return { ...progress, state, priority: uses.priority }
+      })
   }
 
   /** The transfer of a blob that is arriving now: what peers are answered from. */
@@ -124,11 +139,8 @@ export class Downloader implements Downloads, Service {
 
   // --- transfers ------------------------------------------------------------------------------------------------------
 
-  /**
-   * The download of a blob, for one more user. undefined: the blob is complete.
-   * @param whole every chunk is wanted
-   */
-  async #join(file: WantedFile, whole: boolean): Promise<Running | undefined> {
+  /** The download of a blob, for one more use. undefined: the blob is complete. */
+  async #join(file: WantedFile, use: BlobUse): Promise<Running | undefined> {
     const { blob } = file.entry
     for (;;) {
       const tasks = this.#tasks
@@ -144,13 +156,13 @@ export class Downloader implements Downloads, Service {
       const known = this.#running.get(blob)
       if (known === undefined) {
         if (this.#deps.store.isComplete(blob)) return undefined
-        return this.#begin(file, whole, tasks)
+        return this.#begin(file, use, tasks)
       }
       if (!known.transfer.over) {
-        known.users++
+        known.uses.add(use)
         known.cancelLinger()
         this.#lendToken(file, known)
-        if (whole) known.transfer.fetchWhole()
+        if (isWhole(use)) known.transfer.fetchWhole()
         return known
       }
       await known.transfer.stop()
@@ -158,7 +170,7 @@ export class Downloader implements Downloads, Service {
     }
   }
 
-  async #begin(file: WantedFile, whole: boolean, tasks: Tasks): Promise<Running> {
+  async #begin(file: WantedFile, use: BlobUse, tasks: Tasks): Promise<Running> {
     const { blob } = file.entry
     const { peerSource, hub, rights } = this.#deps
     const geometry = fixedSlices(file.entry.sizeBytes, this.#deps.chunkBytes)
@@ -167,13 +179,18 @@ export class Downloader implements Downloads, Service {
       { repo: file.manifest.repo, commit: file.manifest.commit, entry: file.entry },
       () => tokens.current,
     )
+    const uses = new BlobUses()
+    uses.add(use)
     const transfer = new Transfer(file, geometry, withTokens(origin, tokens), {
       ...this.#deps,
+      buffers: new YieldingBuffers(this.#deps.buffers, (room) =>
+        roomFor(uses.priority, this.#memoryUsers(blob), room),
+      ),
       peer: (peer: PeerId) => peerSource(peer, () => rights.grantFor(file.manifest)),
       wrongBytes: (wrong) => this.#suspects.add(wrong),
     })
-    if (whole) transfer.fetchWhole()
-    const running: Running = { transfer, tokens, users: 1, cancelLinger: () => {} }
+    if (isWhole(use)) transfer.fetchWhole()
+    const running: Running = { transfer, tokens, uses, cancelLinger: () => {} }
     this.#running.set(blob, running)
     try {
       await transfer.start()
@@ -213,12 +230,19 @@ export class Downloader implements Downloads, Service {
     await this.#running.get(blob)?.transfer.stop()
   }
 
-  #leave(running: Running): void {
-    running.users--
-    if (running.users > 0 || running.transfer.over) return
+  /** The downloads of other blobs. */
+  *#memoryUsers(except: BlobId): Generator<MemoryUser> {
+    for (const [blob, { transfer, uses }] of this.#running)
+      if (blob !== except) yield { priority: uses.priority, busy: !transfer.over && transfer.counts.busy }
+  }
+
+  #leave(running: Running, use: BlobUse): void {
+    if (!running.uses.delete(use) || running.transfer.over) return
+    if (running.uses.isPaused) running.transfer.rest()
+    if (running.uses.count > 0) return
     running.cancelLinger()
     running.cancelLinger = this.#deps.clock.after(LINGER_MS, () => {
-      if (running.users === 0) this.#tasks?.run('stop a download', () => running.transfer.stop())
+      if (running.uses.count === 0) this.#tasks?.run('stop a download', () => running.transfer.stop())
     })
   }
 
@@ -239,7 +263,12 @@ export class Downloader implements Downloads, Service {
 
   // --- readers --------------------------------------------------------------------------------------------------------
 
-  async #openArriving(file: WantedFile, running: Running, first: ByteRange | undefined): Promise<FileReader> {
+  async #openArriving(
+    file: WantedFile,
+    running: Running,
+    use: Extract<BlobUse, { kind: 'read' }>,
+    first: ByteRange | undefined,
+  ): Promise<FileReader> {
     const { transfer } = running
     const ahead = newReaderId()
     if (first !== undefined && first.end > first.start) {
@@ -249,27 +278,28 @@ export class Downloader implements Downloads, Service {
         await this.#firstSign(transfer, from)
       } catch (error) {
         transfer.feed.unwant(ahead)
-        this.#leave(running)
+        this.#leave(running, use)
         throw error
       }
     }
-    let closed = false
     // Taken together: what goes wrong after the one is noticed by the other.
     const suspectPrefix = this.#suspects.has(transfer.blob)
     const wrongsBefore = transfer.wrong.times
     return {
       sizeBytes: transfer.geometry.sizeBytes,
       suspectPrefix,
-      from: origins(transfer.progress()),
+      from: originsOf(transfer.progress()),
       bytes: (range, signal) => {
         transfer.feed.unwant(ahead)
-        if (this.#meansWhole(file, range)) transfer.fetchWhole()
+        if (this.#meansWhole(file, range)) {
+          use.whole = true
+          transfer.fetchWhole()
+        }
         return readTransfer(transfer, this.#deps.store, range, signal, wrongsBefore, this.#deps.clock)
       },
       close: async () => {
         transfer.feed.unwant(ahead)
-        if (!closed) this.#leave(running)
-        closed = true
+        this.#leave(running, use)
       },
     }
   }
@@ -328,30 +358,8 @@ export class Downloader implements Downloads, Service {
   }
 }
 
-function origins({ originBytes, peerBytes, heldBytes, diskBytes, peers }: BlobProgress): ByteOrigin {
-  const kinds: ByteOrigin[] = []
-  if (originBytes > 0) kinds.push('origin')
-  if (peerBytes > 0) kinds.push('peers')
-  if (diskBytes > 0 && heldBytes > 0) kinds.push('disk')
-  const [only, second] = kinds
-  if (only === undefined) return peers > 0 ? 'peers' : 'origin'
-  return second === undefined ? only : 'mixed'
-}
-
-function onDisk({ manifest, entry }: WantedFile): BlobProgress {
-  return {
-    blob: entry.blob,
-    repo: manifest.repo,
-    path: entry.path,
-    sizeBytes: entry.sizeBytes,
-    heldBytes: entry.sizeBytes,
-    state: 'complete',
-    peers: 0,
-    error: undefined,
-    originBytes: 0,
-    peerBytes: 0,
-    diskBytes: entry.sizeBytes,
-  }
+function isWhole(use: BlobUse): boolean {
+  return use.kind === 'fetch' || (use.kind === 'read' && use.whole)
 }
 
 /** Resolves when the transfer has ended, however. @throws the signal's reason */

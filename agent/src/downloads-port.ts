@@ -3,6 +3,8 @@ import type { ByteRange } from '@shoal/protocol/chunks.ts'
 import type { BlobId, Repo, Revision } from '@shoal/protocol/ids.ts'
 import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
 import type { Caller } from './catalog-port.ts'
+import type { Priority } from './plan/download-queue.ts'
+import type { Doing } from './plan/pull-efficiency.ts'
 
 /** A file whose reader has already been checked for access. */
 export interface WantedFile {
@@ -46,9 +48,21 @@ export interface BlobProgress extends TransferCounts {
   readonly path: string
   readonly sizeBytes: number
   readonly heldBytes: number
-  readonly state: 'running' | 'verifying' | 'complete' | 'failed' | 'cancelled'
+  /** `paused`: all who want the whole of it are paused; readers are served all the same. */
+  readonly state: 'running' | 'verifying' | 'paused' | 'complete' | 'failed' | 'cancelled'
   readonly peers: number
   readonly error: string | undefined
+  /** The highest class of those that want it; undefined: nobody wants it just now. */
+  readonly priority: Priority | undefined
+  readonly bytesPerSecond: number
+  readonly doing: Doing
+}
+
+export interface FetchWish {
+  readonly signal: AbortSignal
+  /** By default `pull`. */
+  readonly priority?: Priority
+  readonly onProgress?: (progress: BlobProgress) => void
 }
 
 export interface Downloads {
@@ -59,9 +73,11 @@ export interface Downloads {
    */
   open(file: WantedFile, first?: ByteRange): Promise<FileReader>
   /** Resolves when the whole file is complete on this host. */
-  fetch(
-    file: WantedFile,
-    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: BlobProgress) => void },
-  ): Promise<BlobProgress>
+  fetch(file: WantedFile, wish: FetchWish): Promise<BlobProgress>
+  /**
+   * What has arrived of a file that is arriving now stays within reach of peers and readers, but nobody fetches more of it for the caller.
+   * @returns ends that. May be called twice
+   */
+  hold(file: WantedFile): () => void
   active(): readonly BlobProgress[]
 }

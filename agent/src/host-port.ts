@@ -1,6 +1,7 @@
 // Port: this host as a whole, for its own API: what it is, how it is, and joining a mesh anew. Implemented by agent.ts.
 
 import type { TransferCounts } from './downloads-port.ts'
+import type { Limits } from './limits-port.ts'
 import type { PeerStatus } from './net/mesh.ts'
 
 export interface HostStatus {
@@ -29,11 +30,21 @@ export interface HostStatus {
   readonly totals: TransferCounts & { readonly sentToPeersBytes: number; readonly sentToClientsBytes: number }
 }
 
+export interface OriginQuota {
+  readonly bucket: string
+  readonly remaining: number
+  /** Unix time in milliseconds. */
+  readonly seenAt: number
+}
+
 export interface Host {
   status(): Promise<HostStatus>
   /** From memory: no I/O. Empty when ready. */
   notReadyBecause(): readonly string[]
   peers(): readonly PeerStatus[]
+  /** Requests that the origin still allows, by bucket, as it last said. */
+  originQuota(): readonly OriginQuota[]
+  readonly limits: Limits
   /** Reads the mesh secret and the joined peers from disk again and restarts the mesh with them. */
   reloadMesh(): Promise<void>
 }

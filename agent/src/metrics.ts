@@ -27,7 +27,7 @@ export type HttpRouteLabel = (typeof HTTP_ROUTES)[number]
 
 export const ORIGIN_REQUESTS = ['api', 'resolvers', 'content'] as const
 export type OriginRequestKind = (typeof ORIGIN_REQUESTS)[number]
-const DOWNLOAD_STATES = ['running', 'verifying', 'complete', 'failed', 'cancelled'] as const
+const DOWNLOAD_STATES = ['running', 'verifying', 'paused', 'complete', 'failed', 'cancelled'] as const
 export type DownloadState = (typeof DOWNLOAD_STATES)[number]
 
 /** What gauges read at a scrape. All from memory except `store`. */
@@ -52,7 +52,7 @@ export interface Metrics {
   chunk(result: 'verified' | 'corrupt' | 'duplicate', count: number): void
   /** A download of one file has ended. Cancelled ones are nobody's failure: do not report them. */
   download(result: 'complete' | 'failed', seconds: number): void
-  gossip(topic: 'have' | 'health' | 'other', verdict: 'accept' | 'ignore' | 'reject'): void
+  gossip(topic: 'have' | 'health' | 'origin' | 'other', verdict: 'accept' | 'ignore' | 'reject'): void
   httpRequest(route: HttpRouteLabel, status: number, seconds: number): void
   authFailure(): void
   /** Where gauges get their values. Called once, when the parts exist. */

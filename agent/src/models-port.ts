@@ -2,6 +2,9 @@
 import type { Commit, Repo, Revision } from '@shoal/protocol/ids.ts'
 import type { Access, FileEntry } from '@shoal/protocol/manifest.ts'
 import type { TransferCounts } from './downloads-port.ts'
+import type { Priority, QueuePlace } from './plan/download-queue.ts'
+import type { Efficiency } from './plan/pull-efficiency.ts'
+import type { PullPlan } from './plan/pull-plan.ts'
 
 export interface ModelSummary {
   readonly repo: Repo
@@ -20,7 +23,8 @@ export interface ModelDetails extends ModelSummary {
   }[]
 }
 
-export type PullState = 'resolving' | 'running' | 'complete' | 'failed' | 'cancelled'
+/** `queued`: others go first. `paused`: an operator said so, until one says otherwise. */
+export type PullState = 'resolving' | 'queued' | 'running' | 'paused' | 'complete' | 'failed' | 'cancelled'
 
 export interface PullProgress extends TransferCounts {
   readonly id: string
@@ -36,6 +40,15 @@ export interface PullProgress extends TransferCounts {
   readonly startedAt: number
   readonly endedAt: number | undefined
   readonly bytesPerSecond: number
+  readonly priority: Priority
+  /** Its place among the pulls that have not ended, from 1; undefined when it has. */
+  readonly place: number | undefined
+  /** Peers that hold some of what is arriving now. */
+  readonly peers: number
+  /** What it was going to do, when that was asked for. */
+  readonly planned: PullPlan | undefined
+  /** Of a complete one that fetched something. */
+  readonly efficiency: Efficiency | undefined
   readonly error: { readonly code: string; readonly message: string } | undefined
 }
 
@@ -47,6 +60,13 @@ export interface PullRequest {
   readonly exclude: readonly string[]
 }
 
+export interface PullOptions {
+  /** By default `pull`. */
+  readonly priority?: Exclude<Priority, 'reader'> | undefined
+  /** Ask peers at the start what they hold, so that `planned` can be told. */
+  readonly plan?: boolean
+}
+
 export interface VerifyResult {
   readonly repo: Repo
   readonly path: string
@@ -56,11 +76,23 @@ export interface VerifyResult {
 }
 
 export interface Models {
-  /** Starts a pull in the background, or returns the one already running for the same request. */
-  pull(request: PullRequest): PullProgress
+  /**
+   * Starts a pull in the background, or returns the one already under way for the same request and priority; one that is paused
+   * goes on.
+   */
+  pull(request: PullRequest, options?: PullOptions): PullProgress
+  /** What a pull would do now. Fetches nothing but the list of files. @throws as the catalog does */
+  plan(request: PullRequest, signal: AbortSignal): Promise<PullPlan & { readonly commit: Commit }>
+  /** Those that have not ended in the order in which they go, then the others. */
   pulls(): readonly PullProgress[]
   pullById(id: string): PullProgress | undefined
+  /** These three: false when it has ended or is not there. */
   cancelPull(id: string): boolean
+  /** Nothing more is fetched for it; what has arrived stays. Survives a restart. */
+  pausePull(id: string): boolean
+  resumePull(id: string): boolean
+  /** Moves pulls within their class. @throws ShoalError `not-found` | `conflict` when one of them has ended */
+  movePulls(ids: readonly string[], place: QueuePlace): void
   list(): Promise<readonly ModelSummary[]>
   show(repo: Repo): Promise<ModelDetails | undefined>
   /** Removes the repo's view, records and every blob no other repo here uses. Bytes freed. */

@@ -1,30 +1,25 @@
 // The Models port: what this host keeps, as an operator sees it. Starts pulls (and takes up again those that a stop or a crash
 // cut off), lists, verifies, removes. Moves no byte itself.
 import { randomUUID } from 'node:crypto'
-import { asShoalError, hasCode, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
-import {
-  type BlobId,
-  isCommit,
-  parseRepoKey,
-  parseRevision,
-  type Repo,
-  type Revision,
-  repoKey,
-} from '@shoal/protocol/ids.ts'
+import { hasCode, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
+import { type BlobId, isCommit, type Repo, type Revision, repoKey } from '@shoal/protocol/ids.ts'
 import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
 import { throwIfAborted } from '@shoal/protocol/time.ts'
-import { z } from 'zod'
 import type { Log } from './log.ts'
 import type {
   ModelDetails,
   ModelSummary,
   Models,
+  PullOptions,
   PullProgress,
   PullRequest,
   VerifyResult,
 } from './models-port.ts'
+import type { QueuePlace } from './plan/download-queue.ts'
+import { takes } from './plan/file-filter.ts'
 import { Pull, type PullDeps } from './pull.ts'
+import { type KeptPull, keptPulls, PullRows } from './pull-rows.ts'
 import type { BlobStore, VerifyReport } from './store/blob-store.ts'
 import type { Index } from './store/index-port.ts'
 import type { Records } from './store/records.ts'
@@ -32,14 +27,7 @@ import type { HubView } from './store/view.ts'
 
 /** Ended pulls that are still told about. */
 const MAX_ENDED = 100
-const PULL_KEY = 'pull/'
-
-const storedPull = z.strictObject({
-  repo: z.string(),
-  revision: z.string(),
-  include: z.array(z.string()),
-  exclude: z.array(z.string()),
-})
+const OPERATOR = { kind: 'operator' } as const
 
 type Held = ReadonlyMap<BlobId, { readonly heldBytes: number; readonly complete: boolean }>
 
@@ -60,20 +48,18 @@ export class ModelKeeper implements Models, Service {
   readonly name = 'models'
   readonly #deps: ModelsDeps
   readonly #pulls = new Map<string, Pull>()
+  readonly #rows: PullRows
   #tasks: Tasks | undefined
 
   constructor(deps: ModelsDeps) {
     this.#deps = deps
+    this.#rows = new PullRows(deps.index)
   }
 
   async start(): Promise<void> {
     if (this.#tasks !== undefined) return
     this.#tasks = createTasks(this.#deps.onFailure)
-    for await (const [key, value] of this.#deps.index.entries(PULL_KEY)) {
-      const request = requestOf(value)
-      if (request === undefined) await this.#deps.index.delete(key)
-      else this.#begin(key.slice(PULL_KEY.length), request)
-    }
+    for (const kept of await keptPulls(this.#deps.index)) this.#begin(kept)
   }
 
   async stop(): Promise<void> {
@@ -83,17 +69,31 @@ export class ModelKeeper implements Models, Service {
   }
 
   /** @throws ShoalError `not-running` */
-  pull(request: PullRequest): PullProgress {
+  pull(request: PullRequest, options: PullOptions = {}): PullProgress {
     if (this.#tasks === undefined) throw new ShoalError('not-running', 'the agent is starting or stopping')
+    const priority = options.priority ?? 'pull'
     const text = JSON.stringify(request)
     for (const pull of this.#pulls.values()) {
-      if (!pull.over && JSON.stringify(pull.request) === text) return pull.progress()
+      if (pull.over || pull.priority !== priority || JSON.stringify(pull.request) !== text) continue
+      this.resumePull(pull.id)
+      return pull.progress()
     }
-    return this.#begin(randomUUID(), request).progress()
+    return this.#begin({ id: randomUUID(), request, priority, paused: false }, options.plan).progress()
+  }
+
+  async plan(request: PullRequest, signal: AbortSignal) {
+    const { catalog, planOf } = this.#deps
+    const manifest = await catalog.manifest(request.repo, request.revision, OPERATOR, signal)
+    await catalog.checkAccess(manifest, OPERATOR, signal)
+    const files = manifest.files.filter(({ path }) => takes(request, path))
+    if (files.length === 0 && manifest.files.length > 0)
+      throw new ShoalError('file-not-found', `no file of ${request.repo.id} matches the patterns`)
+    return { ...(await planOf(manifest, files, signal)), commit: manifest.commit }
   }
 
   pulls(): readonly PullProgress[] {
-    return [...this.#pulls.values()].map((pull) => pull.progress())
+    const ended = [...this.#pulls.values()].filter(({ over }) => over)
+    return [...this.#alive(), ...ended].map((pull) => pull.progress())
   }
 
   pullById(id: string): PullProgress | undefined {
@@ -105,6 +105,30 @@ export class ModelKeeper implements Models, Service {
     if (pull === undefined || pull.over) return false
     pull.cancel()
     return true
+  }
+
+  pausePull(id: string): boolean {
+    const pull = this.#pulls.get(id)
+    if (pull === undefined || pull.over) return false
+    if (pull.pause()) this.#keep()
+    return true
+  }
+
+  resumePull(id: string): boolean {
+    const pull = this.#pulls.get(id)
+    if (pull === undefined || pull.over) return false
+    if (pull.resume()) this.#keep()
+    return true
+  }
+
+  movePulls(ids: readonly string[], place: QueuePlace): void {
+    for (const id of ids) {
+      const pull = this.#pulls.get(id)
+      if (pull === undefined) throw new ShoalError('not-found', `no such download: ${id}`, { id })
+      if (pull.over) throw new ShoalError('conflict', `the download has ended already: ${pull.state}`, { id })
+    }
+    this.#deps.turns.move(ids, place)
+    this.#keep()
   }
 
   async list(): Promise<readonly ModelSummary[]> {
@@ -190,21 +214,32 @@ export class ModelKeeper implements Models, Service {
     }
   }
 
-  #begin(id: string, request: PullRequest): Pull {
-    const pull = new Pull(id, request, this.#deps)
+  #begin({ id, request, priority, paused }: KeptPull, plan?: boolean): Pull {
+    const pull = new Pull(id, request, this.#deps, {
+      priority,
+      paused,
+      ...(plan === undefined ? {} : { plan }),
+    })
     this.#pulls.set(id, pull)
     const ended = [...this.#pulls.values()].filter((one) => one.over)
     for (const old of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) this.#pulls.delete(old.id)
     this.#tasks?.run('pull', async (signal) => {
-      const { index } = this.#deps
-      const { repo, revision, include, exclude } = request
-      await index.put(PULL_KEY + id, { repo: repoKey(repo), revision, include, exclude })
+      await this.#rows.keep(() => this.#alive())
       await pull.run(signal)
       // Stopped with the agent: it goes on after the next start.
       const isCutOff = signal.aborted && pull.state === 'cancelled' && !pull.isUnwanted
-      if (!isCutOff) await index.delete(PULL_KEY + id)
+      if (!isCutOff) await this.#rows.forget(id)
     })
     return pull
+  }
+
+  /** Pulls that have not ended, in the order in which they go. */
+  #alive(): readonly Pull[] {
+    return this.#deps.turns.order.flatMap((id) => this.#pulls.get(id) ?? []).filter(({ over }) => !over)
+  }
+
+  #keep(): void {
+    this.#tasks?.run('keep the order of pulls', () => this.#rows.keep(() => this.#alive()))
   }
 
   async #byRepo(): Promise<Map<string, Manifest[]>> {
@@ -249,16 +284,4 @@ export class ModelKeeper implements Models, Service {
 function holding(entry: FileEntry, held: Held): { readonly heldBytes: number; readonly complete: boolean } {
   const record = held.get(entry.blob)
   return { heldBytes: record?.heldBytes ?? 0, complete: record?.complete ?? false }
-}
-
-function requestOf(value: unknown): PullRequest | undefined {
-  const parsed = storedPull.safeParse(value)
-  if (!parsed.success) return undefined
-  try {
-    const { repo, revision, include, exclude } = parsed.data
-    return { repo: parseRepoKey(repo), revision: parseRevision(revision), include, exclude }
-  } catch (error) {
-    if (asShoalError(error) === undefined) throw error
-    return undefined
-  }
 }

@@ -42,7 +42,7 @@ export async function askPeersForManifest(
     peers.map(async ({ peer }) => {
       try {
         const answer = await deps.mesh.askManifest(peer, { repo: repoKey(repo), revision }, limit.signal)
-        return read(answer, repo, revision, deps.clock.wallTime())
+        return readManifestAnswer(answer, repo, revision, deps.clock.wallTime())
       } catch (error) {
         if (!isAbort(error))
           deps.log.debug({ peer, reason: messageOf(error) }, 'a peer had no manifest to give')
@@ -59,14 +59,15 @@ export async function askPeersForManifest(
   return newest
 }
 
-function read(
+/** A peer's answer, checked. undefined: it has none. @throws ShoalError `bad-message` */
+export function readManifestAnswer(
   answer: ManifestAnswer,
   repo: Repo,
   revision: string,
   wallTime: number,
 ): PeerManifest | undefined {
   if (!answer.found || answer.manifest === undefined || answer.commit === undefined) return undefined
-  const parsed = manifestSchema.safeParse(JSON.parse(answer.manifest))
+  const parsed = manifestSchema.safeParse(parseJson(answer.manifest))
   if (!parsed.success) throw new ShoalError('bad-message', 'a peer sent a manifest that is none')
   const manifest = parsed.data
   const fits =
@@ -77,4 +78,12 @@ function read(
   // Nobody can know what the Hub is going to say: a stamp from the future must not win over everything that comes later.
   const resolvedAt = Math.min(answer.resolvedAt ?? manifest.learnedAt, wallTime)
   return { commit: manifest.commit, resolvedAt, manifest }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new ShoalError('bad-message', 'a peer sent a manifest that is no JSON', {}, error)
+  }
 }

@@ -22,6 +22,8 @@ export class ReadRights {
   readonly #deps: ReadRightsDeps
   readonly #reposOf = new Map<BlobId, Set<string>>()
   readonly #access = new Map<string, Access>()
+  /** Repos that only another host called public. */
+  readonly #hearsay = new Set<string>()
 
   constructor(deps: ReadRightsDeps) {
     this.#deps = deps
@@ -40,11 +42,18 @@ export class ReadRights {
 
   /** The newest word on who may read a repo. */
   setAccess(repo: Repo, access: Access): void {
+    this.#hearsay.delete(repoKey(repo))
     this.#access.set(repoKey(repo), access)
+  }
+
+  /** Another host says that a repo is public. It opens no blob that is also one of a repo which is not. */
+  hear(repo: Repo): void {
+    this.#hearsay.add(repoKey(repo))
   }
 
   forget(repo: Repo): void {
     const key = repoKey(repo)
+    this.#hearsay.delete(key)
     this.#access.delete(key)
     for (const [blob, repos] of this.#reposOf) {
       repos.delete(key)
@@ -70,7 +79,15 @@ export class ReadRights {
   mayHaveBlob(peer: PeerId, blob: BlobId, grant: ReadGrant | undefined): boolean {
     const repos = this.#reposOf.get(blob)
     if (repos === undefined) return false
-    for (const key of repos) if (this.#access.get(key) === 'public') return true
+    let heardOpen = false
+    let closed = false
+    for (const key of repos) {
+      const isOpen = this.#access.get(key) === 'public'
+      if (isOpen && !this.#hearsay.has(key)) return true
+      if (isOpen) heardOpen = true
+      else closed = true
+    }
+    if (heardOpen && !closed) return true
     return grant !== undefined && repos.has(grant.repo) && this.#isGood(peer, grant)
   }
 

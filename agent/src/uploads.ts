@@ -18,6 +18,7 @@ import type {
   HaveAsk,
   ManifestAnswer,
   ManifestAsk,
+  Tell,
 } from '@shoal/protocol/messages.ts'
 import { LIMITS } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
@@ -44,7 +45,9 @@ export interface UploadsDeps {
   readonly rights: ReadRights
   readonly vouchers: Vouchers
   readonly arriving: (blob: BlobId) => Transfer | undefined
-  readonly peerWants: (peer: PeerId, blob: BlobId) => void
+  /** A peer asked what we hold of a blob that is arriving. @returns whether it will be told what comes */
+  readonly peerAsked: (peer: PeerId, blob: BlobId, want: boolean, subscribe: boolean) => boolean
+  readonly told: (peer: PeerId, message: Tell) => boolean
   readonly bytesSent: (bytes: number) => void
 }
 
@@ -77,20 +80,26 @@ export class Uploads implements MeshHandlers {
     if (!this.#deps.rights.mayHaveBlob(peer, blob, request.grant)) return { status: 'refused' }
     // Before a place is taken: whoever waits for a chunk must not keep others from theirs.
     await this.#arrival(request, geometry, signal)
-    if (!(await this.#turns.take(signal))) return { status: 'busy' }
+    const turn = await this.#turns.take(peer, `${blob} ${index}`, signal)
+    if (typeof turn === 'string') return { status: turn, line: this.#turns.line }
     let reply: ChunkReply | undefined
     try {
       reply = await this.#reply(request, geometry, signal)
     } finally {
-      if (reply?.bytes === undefined) this.#turns.over()
+      if (reply?.bytes === undefined) turn.over(false)
     }
     const { bytes } = reply
     if (bytes === undefined) return reply
     const release = () => {
-      this.#turns.over()
+      turn.over(true)
       this.#deps.bytesSent(bytes.byteLength)
     }
-    return { ...reply, release }
+    return { ...reply, line: this.#turns.line - 1, release }
+  }
+
+  /** Requests of peers that are served or wait. */
+  get line(): number {
+    return this.#turns.line
   }
 
   /** Share of the chunks that may be on their way to peers at once, 0 to 1. */
@@ -101,10 +110,11 @@ export class Uploads implements MeshHandlers {
   async have(peer: PeerId, ask: HaveAsk): Promise<HaveAnswer> {
     const { blob } = ask
     if (!this.#deps.rights.mayHaveBlob(peer, blob, ask.grant)) return NOTHING
-    if (ask.want) this.#deps.peerWants(peer, blob)
     if (this.#deps.store.isComplete(blob)) return { state: 'complete', wanting: false, claimed: [] }
     const transfer = this.#deps.arriving(blob)
-    return transfer?.geometry.text === ask.geometry ? holdingOf(transfer) : NOTHING
+    if (transfer?.geometry.text !== ask.geometry) return NOTHING
+    const subscribed = this.#deps.peerAsked(peer, blob, ask.want, ask.subscribe === true)
+    return subscribed ? { ...holdingOf(transfer), subscribed } : holdingOf(transfer)
   }
 
   async manifest(peer: PeerId, ask: ManifestAsk): Promise<ManifestAnswer> {
@@ -127,6 +137,10 @@ export class Uploads implements MeshHandlers {
     const text = JSON.stringify(manifest)
     if (Buffer.byteLength(text) > LIMITS.manifestAnswer - 1024) return { found: false }
     return { found: true, commit, resolvedAt, manifest: text }
+  }
+
+  told(peer: PeerId, message: Tell): boolean {
+    return this.#deps.told(peer, message)
   }
 
   async close(): Promise<void> {

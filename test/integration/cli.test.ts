@@ -51,6 +51,14 @@ const EVERY_COMMAND: readonly (readonly string[])[] = [
   ['status'],
   ['peers'],
   ['downloads'],
+  ['downloads', 'pause', 'p1'],
+  ['downloads', 'resume', 'p1'],
+  ['downloads', 'cancel', 'p1'],
+  ['downloads', 'first', 'p1'],
+  ['downloads', 'last', 'p1'],
+  ['downloads', 'move', 'p1', '--to', '1'],
+  ['plan', 'org/model'],
+  ['limits'],
   ['env'],
   ['invite'],
   ['join', 'shoal1-AAAA'],
@@ -62,9 +70,12 @@ const EVERY_COMMAND: readonly (readonly string[])[] = [
 for (const words of EVERY_COMMAND) {
   const name = words.join(' ')
   test(`\`${name} --help\` explains the command on stdout and ends with 0`, async (context) => {
-    const ran = await shoal([...words.slice(0, words[0] === 'config' ? 2 : 1), '--help'], {
-      folder: await tempFolder(context),
-    })
+    const ran = await shoal(
+      [...words.slice(0, words[0] === 'config' || words[0] === 'downloads' ? 2 : 1), '--help'],
+      {
+        folder: await tempFolder(context),
+      },
+    )
     assert.equal(ran.code, 0)
     assert.match(ran.stdout, /^Usage: shoal /)
     assert.match(ran.stdout, /--json/)
@@ -201,7 +212,7 @@ test('status, ls, show, peers and downloads read well and their JSON is the answ
       ['peers'],
       /^…[\w]{10} +\/ip4\/192\.0\.2\.9\/tcp\/8002 +outbound .* 5\.0 MB +12 B +7 +lab\/r1 +0\.1\.0\ufffd\[31m$/m,
     ],
-    [['downloads'], /^org\/model@main +complete +100% +2\.3 MB/m],
+    [['downloads'], /^p1 +org\/model@main +complete +pull +100% +2\.3 MB/m],
   ]
   for (const [args, line] of expected) {
     const ran = await run(...args)
@@ -245,7 +256,7 @@ test('pull asks for what was said and reports size, time and where the bytes cam
 test('a pull that fails or is cancelled elsewhere ends with 1, its code and its message', async (context) => {
   const { api, run } = await world(context)
   const error = { code: 'repo-not-found', message: 'no such repo on the Hub' }
-  api.pulls = [pullOf({ state: 'running' }), pullOf({ state: 'failed', error })]
+  api.pulls = [pullOf({ state: 'running', endedAt: undefined }), pullOf({ state: 'failed', error })]
   const failed = await run('pull', 'org/model')
   assert.equal(failed.code, 1)
   assert.match(failed.stderr, /could not be fetched: no such repo on the Hub \(repo-not-found\)/)

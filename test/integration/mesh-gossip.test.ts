@@ -10,6 +10,7 @@ import {
   type GossipHave,
   LIMITS,
 } from '@shoal/protocol/messages.ts'
+import { systemClock } from '@shoal/protocol/time.ts'
 import { addressOf, type TestHosts, testHosts, until } from '../support/mesh-host.ts'
 import { RawMember } from '../support/raw-member.ts'
 
@@ -107,12 +108,64 @@ test('health reports are shown with their peer', async (t) => {
     blobsHeld: 3,
     version: '0.1.0',
   }
-  await one.publishHealth(health)
+  await one.publishHealth(health, 60_000)
   await until('the report is heard', () => two.peers()[0]?.health !== undefined, 5_000)
   const report = two.peers()[0]?.health
   assert.deepEqual(
     { ...report, sequence: 0, at: 0, expires: 0 },
     { ...health, sequence: 0, at: 0, expires: 0 },
+  )
+})
+
+test('in a mesh of fourteen, each with four to six gossip links, every announcement of each arrives at every other host once', async (t) => {
+  const hosts = hostsOf(t)
+  const first = await hosts.start()
+  const others = await Promise.all(
+    Array.from({ length: 13 }, () => hosts.start({ staticPeers: async () => [addressOf(first)] })),
+  )
+  const all = [first, ...others]
+  await until('all are connected', () => all.every((node) => node.peers().length === 13), 90_000)
+  const heard = new Map(all.map((node) => [node, hearingOf(node)]))
+  const rounds = 10
+  const perRound = all.length * (all.length - 1)
+  const count = () => [...heard.values()].reduce((sum, list) => sum + list.length, 0)
+  const slowest: number[] = []
+  for (let round = 1; round <= rounds; round++) {
+    const start = systemClock.now()
+    await Promise.all(all.map((node) => node.announce([entry])))
+    // What no link brought comes with a later heartbeat, by the ids that others tell. Nothing newer of the same author may come
+    // meanwhile: it would be taken for overtaken.
+    await until(`round ${round} is heard`, () => count() >= round * perRound, 15_000)
+    slowest.push(systemClock.now() - start)
+  }
+  t.diagnostic(`the last of each round came after ${slowest.map((ms) => ms.toFixed(0)).join(' ')} ms`)
+  for (const [node, list] of heard) {
+    const distinct = new Set(list.map(({ from, announcement }) => `${from} ${announcement.sequence}`))
+    assert.equal(list.length, distinct.size, 'each once')
+    assert.equal(distinct.size, 13 * rounds, `${node.self} heard ${distinct.size}`)
+  }
+})
+
+test('a health report is shown until it expires, and makes its author a host that is known', async (t) => {
+  const hosts = hostsOf(t)
+  const [one, two, three] = await Promise.all([hosts.start(), hosts.start(), hosts.start()])
+  assert.equal(one.hostsKnown(), 1)
+  await one.dial(addressOf(two), never)
+  await two.dial(addressOf(three), never)
+  const figures = {
+    uploadLoad: 0,
+    cpuLoad: 0,
+    diskFreeBytes: 0,
+    memoryFreeBytes: 0,
+    blobsHeld: 0,
+    version: '0.1.0',
+  }
+  await two.publishHealth(figures, 1_500)
+  const healthOf = () => one.peers().find(({ peer }) => peer === two.self)?.health
+  await until('the report is heard', () => healthOf() !== undefined, 5_000)
+  await until('it has expired', () => healthOf() === undefined, 5_000)
+  await until('all three know that they are three', () =>
+    [one, two, three].every((node) => node.hostsKnown() === 3),
   )
 })
 

@@ -10,8 +10,9 @@ import type { MeshNode } from '@shoal/agent/net/mesh-node.ts'
 import { MeshSecret } from '@shoal/agent/net/mesh-secret.ts'
 import { fixedSlices, MAX_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 import { parseBlobId } from '@shoal/protocol/ids.ts'
+import { faultProxy } from '../support/fault-proxy.ts'
+import { freePort } from '../support/free-port.ts'
 import { addressOf, type TestHosts, testHosts, testSecret, until } from '../support/mesh-host.ts'
-import { freePort, tcpWire } from '../support/tcp-wire.ts'
 
 const never = new AbortController().signal
 const otherSecret = new MeshSecret(new Uint8Array(32).fill(8))
@@ -32,6 +33,27 @@ function declareTests(): void {
     const start = performance.now()
     await until('everybody knows everybody', () => all.every((node) => node.peers().length === 5), 12_000)
     t.diagnostic(`full mesh after ${(performance.now() - start).toFixed(0)} ms`)
+  })
+
+  test('twenty hosts of which each knows only the one before find all others, and so does one that comes later', async (t) => {
+    const hosts = hostsOf(t)
+    const chain = [await hosts.start()]
+    for (let count = 1; count < 20; count++) {
+      const [last] = chain.slice(-1)
+      chain.push(
+        await hosts.start({ staticPeers: async () => (last === undefined ? [] : [addressOf(last)]) }),
+      )
+    }
+    const start = performance.now()
+    const isFull = (nodes: readonly MeshNode[]) =>
+      nodes.every((node) => node.peers().length === nodes.length - 1)
+    await until('everybody knows everybody', () => isFull(chain), 120_000)
+    t.diagnostic(`full mesh of twenty after ${(performance.now() - start).toFixed(0)} ms`)
+    const [end] = chain.slice(-1)
+    const late = await hosts.start({ staticPeers: async () => (end === undefined ? [] : [addressOf(end)]) })
+    const cameAt = performance.now()
+    await until('it knows all twenty', () => late.peers().length === 20, 60_000)
+    t.diagnostic(`the latecomer after ${(performance.now() - cameAt).toFixed(0)} ms`)
   })
 
   test('a static peer given by address alone, by name, or being this host itself, is handled', async (t) => {
@@ -140,7 +162,7 @@ function declareTests(): void {
   test('a broken connection is made again within seconds', async (t) => {
     const hosts = hostsOf(t)
     const first = await hosts.start()
-    const wire = await tcpWire(t, portOf(addressOf(first)))
+    const wire = await faultProxy(t, portOf(addressOf(first)))
     const other = await hosts.start({ staticPeers: async () => [`/ip4/127.0.0.1/tcp/${wire.port}`] })
     await until('they are connected', () => other.isConnected(first.self))
     for (let round = 0; round < 2; round++) {
@@ -148,7 +170,7 @@ function declareTests(): void {
         other.listen({ peerUp: () => {}, peerDown: () => resolve(), have: () => {} })
       })
       // Whatever lies between them: also a direct connection that they may have made since.
-      wire.break()
+      wire.reset()
       const direct = new Promise<void>((resolve) => setTimeout(resolve, 300))
       await Promise.race([down, direct])
       await until(
@@ -166,7 +188,8 @@ function declareTests(): void {
     const tuning = { keepAliveMs: 400, noProgressMs: 1_500 }
     const chunk = async () => ({ status: 'ok' as const, bytes: new Uint8Array(MIB) })
     const holder = await hosts.start({ tuning }, { chunk })
-    const wire = await tcpWire(t, portOf(addressOf(holder)), 2 * MIB)
+    const slow = { bytesPerSecond: 2 * MIB }
+    const wire = await faultProxy(t, portOf(addressOf(holder)), { up: slow, down: slow })
     const asker = await hosts.start({ tuning })
     const downs: string[] = []
     asker.listen({ peerUp: () => {}, peerDown: (peer) => downs.push(peer), have: () => {} })

@@ -8,6 +8,7 @@ import { silentLog } from '@shoal/agent/log.ts'
 import { createMetrics } from '@shoal/agent/metrics.ts'
 import type { ModelDetails, Models, PullProgress, VerifyResult } from '@shoal/agent/models-port.ts'
 import type { PeerStatus } from '@shoal/agent/net/mesh.ts'
+import type { PullPlan } from '@shoal/agent/plan/pull-plan.ts'
 import { type ErrorCode, ShoalError } from '@shoal/protocol/errors.ts'
 import {
   parseBlobId,
@@ -19,6 +20,7 @@ import {
   repoLabel,
 } from '@shoal/protocol/ids.ts'
 import { systemClock } from '@shoal/protocol/time.ts'
+import { memoryLimits, memoryPlan } from './memory-models.ts'
 
 export const PEER = parsePeerId('12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X')
 const COMMIT = parseCommit('0123456789abcdef0123456789abcdef01234567')
@@ -32,6 +34,10 @@ export interface AgentApi extends AsyncDisposable {
   hubCache: string
   /** What each look at the pull gives, in turn; the last one stays. */
   pulls: readonly PullProgress[]
+  /** What the list of downloads shows, when it is not {@link pulls}. */
+  listed: readonly PullProgress[] | undefined
+  arriving: readonly BlobProgress[]
+  plan: PullPlan
   connected: boolean
   verified: readonly VerifyResult[]
   /** How a check ends early. */
@@ -56,6 +62,11 @@ export function pullOf(fields: Partial<PullProgress> = {}): PullProgress {
     peerBytes: 300_000,
     diskBytes: 0,
     bytesPerSecond: 1_000_000,
+    priority: 'pull',
+    place: undefined,
+    peers: 2,
+    planned: undefined,
+    efficiency: undefined,
     startedAt: 1000,
     endedAt: 3000,
     error: undefined,
@@ -66,6 +77,7 @@ export function pullOf(fields: Partial<PullProgress> = {}): PullProgress {
 /** Listens on a free port of 127.0.0.1. */
 export async function startAgentApi(storagePath: string): Promise<AgentApi> {
   const asked: string[] = []
+  const limits = memoryLimits()
   let looks = 0
   let cancelled = false
   const refuse = () => {
@@ -90,14 +102,42 @@ export async function startAgentApi(storagePath: string): Promise<AgentApi> {
       asked.push('reload')
       api.onReload()
     },
+    originQuota: () => [{ bucket: 'api', remaining: 480, seenAt: 0 }],
+    limits: {
+      values() {
+        refuse()
+        return limits.values()
+      },
+      change: (change) => limits.change(change),
+    },
   }
   const models: Models = {
-    pull(request) {
+    pull(request, options = {}) {
       const globs = [...request.include, ...request.exclude.map((glob) => `!${glob}`)]
-      asked.push(['pull', `${repoLabel(request.repo)}@${request.revision}`, ...globs].join(' '))
+      const priority = options.priority === undefined || options.priority === 'pull' ? [] : [options.priority]
+      asked.push(['pull', `${repoLabel(request.repo)}@${request.revision}`, ...globs, ...priority].join(' '))
       return look()
     },
-    pulls: () => [look()],
+    async plan(request) {
+      refuse()
+      asked.push(['plan', `${repoLabel(request.repo)}@${request.revision}`, ...request.include].join(' '))
+      return { ...api.plan, commit: COMMIT }
+    },
+    pausePull(id) {
+      asked.push(`pause ${id}`)
+      return true
+    },
+    resumePull(id) {
+      asked.push(`resume ${id}`)
+      return true
+    },
+    movePulls(ids, place) {
+      asked.push(`move ${ids.join(' ')} to ${place}`)
+    },
+    pulls: () => {
+      refuse()
+      return api.listed ?? [look()]
+    },
     pullById: () => look(),
     cancelPull(id) {
       asked.push(`cancel ${id}`)
@@ -133,7 +173,7 @@ export async function startAgentApi(storagePath: string): Promise<AgentApi> {
     nodeApi: createNodeApi({
       host,
       models,
-      downloads: { active: (): readonly BlobProgress[] => [] },
+      downloads: { active: (): readonly BlobProgress[] => api.arriving },
       metrics,
       log: silentLog,
       version: '0.1.0',
@@ -151,6 +191,9 @@ export async function startAgentApi(storagePath: string): Promise<AgentApi> {
     asked,
     hubCache: `${storagePath}/hub`,
     pulls: [pullOf()],
+    listed: undefined,
+    arriving: [],
+    plan: memoryPlan,
     connected: false,
     verified: [],
     verifyError: undefined,

@@ -16,6 +16,7 @@ import {
 } from '@shoal/agent/http/node-shapes.ts'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { REPOSITORY, SHOAL } from './command-line.ts'
+import type { Command } from './netns.ts'
 import { tempFolder } from './temp-folder.ts'
 
 export const MESH_SECRET = '5a'.repeat(32)
@@ -27,6 +28,9 @@ export interface AgentOptions {
   /** Kept over restarts when given. */
   readonly storage?: string
   readonly env?: Readonly<Record<string, string>>
+  readonly args?: readonly string[]
+  /** How a command is started elsewhere, for example in a namespace; default: as it is. */
+  launch?(command: string, args: readonly string[]): Command
 }
 
 export interface AgentProcess {
@@ -60,7 +64,12 @@ export async function startAgent(context: TestContext, options: AgentOptions): P
   await mkdir(storage, { recursive: true, mode: 0o700 })
   const readyFile = join(storage, '..', `ready-${crypto.randomUUID()}.json`)
   const startedAt = systemClock.now()
-  const child = spawn(process.execPath, [SHOAL, 'agent', '--ready-file', readyFile], {
+  const own = [SHOAL, 'agent', '--ready-file', readyFile, ...(options.args ?? [])]
+  const { command, args } = options.launch?.(process.execPath, own) ?? {
+    command: process.execPath,
+    args: own,
+  }
+  const child = spawn(command, args, {
     cwd: REPOSITORY,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -119,7 +128,7 @@ export async function startAgent(context: TestContext, options: AgentOptions): P
     startPull,
     async pull(repo, revision) {
       let pull = await startPull(repo, revision)
-      while (pull.state === 'resolving' || pull.state === 'running') {
+      while (pull.endedAt === null) {
         await sleep(systemClock, 50)
         pull = pullShape.parse(await get(`downloads/${pull.id}`))
       }

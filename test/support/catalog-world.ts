@@ -1,7 +1,7 @@
 // A catalog with virtual time, a Hub and peers that answer as a test tells them, and records in memory.
 import assert from 'node:assert/strict'
 import { createCatalog } from '@shoal/agent/catalog.ts'
-import type { PeerAnswer } from '@shoal/agent/catalog-peers.ts'
+import type { PeerAnswer, SiteMetadata } from '@shoal/agent/catalog-peers.ts'
 import type { Caller } from '@shoal/agent/catalog-port.ts'
 import type { Hub, HubRevision } from '@shoal/agent/sources/hub.ts'
 import type { Records, RefRecord } from '@shoal/agent/store/records.ts'
@@ -66,7 +66,9 @@ export function memoryRecords() {
 
 type HubState = 'up' | 'down' | 'silent'
 
-export function setUp(options: { records?: ReturnType<typeof memoryRecords>; ttl?: number } = {}) {
+export function setUp(
+  options: { records?: ReturnType<typeof memoryRecords>; ttl?: number; site?: SiteMetadata } = {},
+) {
   const clock = virtualClock()
   const store = options.records ?? memoryRecords()
   const asked: string[] = []
@@ -132,6 +134,7 @@ export function setUp(options: { records?: ReturnType<typeof memoryRecords>; ttl
           await new Promise((_, reject) => ending.addEventListener('abort', () => reject(ending.reason)))
         return world.peer
       },
+      ...(options.site === undefined ? {} : { site: options.site }),
       operatorToken: () => 'hf_operator',
       clock,
       log: () => {},

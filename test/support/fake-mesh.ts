@@ -13,6 +13,8 @@ import type {
   ManifestAnswer,
   ManifestAsk,
   ReadGrant,
+  Tell,
+  TurnAnswer,
 } from '@shoal/protocol/messages.ts'
 import { silence } from './fake-origin.ts'
 
@@ -33,6 +35,8 @@ export interface FakePeerOptions {
   /** Its word on what it holds; by default everything. */
   readonly have?: (ask: HaveAsk) => Promise<HaveAnswer> | HaveAnswer
   readonly manifest?: (ask: ManifestAsk) => Promise<ManifestAnswer>
+  /** Whether it cares for what it is told; by default it does. */
+  readonly told?: (blobs: Tell['blobs']) => Promise<boolean> | boolean
   readonly identity?: HostIdentity
 }
 
@@ -43,6 +47,8 @@ export interface FakePeer {
   /** Chunks asked of it, in order. */
   readonly asked: number[]
   readonly haveAsks: HaveAsk[]
+  /** What it was told, in order. */
+  readonly told: Tell['blobs'][]
   banned: boolean
 }
 
@@ -74,6 +80,7 @@ export class FakeMesh implements Mesh {
       options,
       asked: [],
       haveAsks: [],
+      told: [],
       banned: false,
     }
     this.#peers.set(peer.peer, peer)
@@ -153,7 +160,8 @@ export class FakeMesh implements Mesh {
   async askHave(id: PeerId, ask: HaveAsk, signal: AbortSignal): Promise<HaveAnswer> {
     const peer = this.#find(id)
     peer.haveAsks.push(ask)
-    return (await Promise.race([peer.options.have?.(ask), silence(signal)])) ?? holdsAll
+    const answer = (await Promise.race([peer.options.have?.(ask), silence(signal)])) ?? holdsAll
+    return answer.wanting && ask.subscribe === true ? { ...answer, subscribed: true } : answer
   }
 
   async askManifest(id: PeerId, ask: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer> {
@@ -161,11 +169,27 @@ export class FakeMesh implements Mesh {
     return (await Promise.race([answer, silence(signal)])) ?? { found: false }
   }
 
+  async tell(id: PeerId, blobs: Tell['blobs'], signal: AbortSignal): Promise<boolean> {
+    const peer = this.#find(id)
+    peer.told.push(blobs)
+    return (await Promise.race([peer.options.told?.(blobs), silence(signal)])) ?? true
+  }
+
   async announce(blobs: GossipHave['blobs']): Promise<void> {
     this.announced.push(...blobs)
   }
 
+  async askTurn(peer: PeerId): Promise<TurnAnswer> {
+    throw new ShoalError('peer-unreachable', `${peer} keeps no turns`)
+  }
+
+  hostsKnown(): number {
+    return this.peers().length + 1
+  }
+
   async publishHealth(): Promise<void> {}
+
+  async publishOrigin(): Promise<void> {}
 
   ban(id: PeerId): void {
     const peer = this.#peers.get(id)

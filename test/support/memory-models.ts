@@ -1,14 +1,19 @@
 // Models and Host as values in memory, for the API of a host without a host behind it.
 import type { Host, HostStatus } from '@shoal/agent/host-port.ts'
+import { BandwidthLimits } from '@shoal/agent/limits.ts'
 import type {
   ModelDetails,
   ModelSummary,
   Models,
+  PullOptions,
   PullProgress,
   PullRequest,
   VerifyResult,
 } from '@shoal/agent/models-port.ts'
 import type { PeerStatus } from '@shoal/agent/net/mesh.ts'
+import type { QueuePlace } from '@shoal/agent/plan/download-queue.ts'
+import type { PullPlan } from '@shoal/agent/plan/pull-plan.ts'
+import { ShoalError } from '@shoal/protocol/errors.ts'
 import {
   parseBlobId,
   parseCommit,
@@ -17,13 +22,34 @@ import {
   type Repo,
   repoKey,
 } from '@shoal/protocol/ids.ts'
+import { systemClock } from '@shoal/protocol/time.ts'
 
 const COMMIT = parseCommit('c'.repeat(40))
+
+export const memoryPlan: PullPlan = {
+  files: 3,
+  filesHere: 1,
+  totalBytes: 10_000_000,
+  bytes: { disk: 1_000_000, near: 6_000_000, far: 1_000_000, origin: 2_000_000 },
+  notAskedBytes: 0,
+  peersAsked: 2,
+  time: { known: true, ms: 4_000 },
+  disk: { neededBytes: 9_000_000, freeBytes: 50_000_000, limitBytes: undefined, missingBytes: 0 },
+  evicted: [],
+}
+
+export function memoryLimits(): BandwidthLimits {
+  return new BandwidthLimits(
+    { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined },
+    systemClock,
+  )
+}
 
 export class MemoryModels implements Models {
   readonly #kept = new Map<string, ModelDetails>()
   readonly #pulls = new Map<string, PullProgress>()
   readonly requests: PullRequest[] = []
+  readonly moves: (readonly [ids: readonly string[], place: QueuePlace])[] = []
   /** Paths that `verify` finds bad; a path called `stuck` waits for the signal. */
   readonly badPaths = new Set<string>()
   readonly verifyAborts: string[] = []
@@ -49,7 +75,7 @@ export class MemoryModels implements Models {
     })
   }
 
-  pull(request: PullRequest): PullProgress {
+  pull(request: PullRequest, options: PullOptions = {}): PullProgress {
     this.requests.push(request)
     const pull: PullProgress = {
       id: `pull-${this.requests.length}`,
@@ -67,6 +93,11 @@ export class MemoryModels implements Models {
       startedAt: 1,
       endedAt: undefined,
       bytesPerSecond: 0,
+      priority: options.priority ?? 'pull',
+      place: this.requests.length,
+      peers: 0,
+      planned: undefined,
+      efficiency: undefined,
       error: undefined,
     }
     this.#pulls.set(pull.id, pull)
@@ -85,6 +116,31 @@ export class MemoryModels implements Models {
     const pull = this.#pulls.get(id)
     if (pull === undefined || pull.state === 'cancelled') return false
     this.#pulls.set(id, { ...pull, state: 'cancelled', endedAt: 2 })
+    return true
+  }
+
+  pausePull(id: string): boolean {
+    return this.#change(id, 'paused')
+  }
+
+  resumePull(id: string): boolean {
+    return this.#change(id, 'queued')
+  }
+
+  movePulls(ids: readonly string[], place: QueuePlace): void {
+    for (const id of ids) if (!this.#pulls.has(id)) throw new ShoalError('not-found', 'no such download')
+    this.moves.push([ids, place])
+  }
+
+  async plan(request: PullRequest): Promise<PullPlan & { readonly commit: typeof COMMIT }> {
+    this.requests.push(request)
+    return { ...memoryPlan, commit: COMMIT }
+  }
+
+  #change(id: string, state: 'paused' | 'queued'): boolean {
+    const pull = this.#pulls.get(id)
+    if (pull === undefined || pull.endedAt !== undefined) return false
+    this.#pulls.set(id, { ...pull, state })
     return true
   }
 
@@ -121,6 +177,12 @@ export class MemoryModels implements Models {
 }
 
 export class MemoryHost implements Host {
+  readonly limits = memoryLimits()
+
+  originQuota() {
+    return [{ bucket: 'api', remaining: 480, seenAt: 1 }]
+  }
+
   notReady: readonly string[] = []
   reloads = 0
 

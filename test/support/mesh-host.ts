@@ -16,6 +16,7 @@ export const noHandlers: MeshHandlers = {
   chunk: async () => ({ status: 'lacks' }),
   have: async () => ({ state: 'none', wanting: false, claimed: [] }),
   manifest: async () => ({ found: false }),
+  told: () => false,
 }
 
 export interface TestHosts extends AsyncDisposable {

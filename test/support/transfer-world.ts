@@ -151,7 +151,15 @@ export class TransferWorld {
     this.vouchers = vouchersOf(this.identity)
     const { clock, mesh, counts } = this
     const onFailure = (_name: string, error: unknown) => this.failures.push(error)
-    this.swarm = new Swarm({ mesh, clock, log: silentLog, onFailure })
+    this.swarm = new Swarm({
+      mesh,
+      clock,
+      log: silentLog,
+      distance: () => 1,
+      line: () => 0,
+      originFetchers: 4,
+      onFailure,
+    })
     this.downloader = new Downloader({
       clock,
       log: silentLog,
@@ -173,6 +181,7 @@ export class TransferWorld {
       self: this.identity.peer,
       originDepth: 4,
       totalDepth: 12,
+      originFetchers: 4,
       peerSource: (peer, grant) => peerSource(mesh, peer, grant),
       hub: this.origin,
       view: {

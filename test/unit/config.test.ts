@@ -223,3 +223,32 @@ test('a storage path may lie in a RAM disk or a runtime folder but not be one', 
   assert.match(storagePathProblem('/dev/shm', '/home/a') ?? '', /system/)
   assert.match(storagePathProblem('/tmp', '/home/a') ?? '', /system/)
 })
+
+test('bandwidth limits of the guide are megabits a second, the lower of two counts, and 0 is none', async (context) => {
+  const none = (await load(context)).settings.limits
+  assert.deepEqual(none, { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined })
+  const { limits } = (
+    await load(context, {
+      file: {
+        downloads: { bandwidth_limit_mbps: 100 },
+        bandwidth_management: {
+          global_limit_mbps: 80,
+          origin_limit_mbps: 1.5,
+          upload_limit_mbps: 40,
+          upload_per_peer_limit_mbps: 8,
+        },
+      },
+    })
+  ).settings
+  assert.deepEqual(limits, { up: 5_000_000, upPerPeer: 1_000_000, down: 10_000_000, origin: 187_500 })
+  const quiet = await load(context, {
+    file: { bandwidth_management: { upload_limit_mbps: 40 } },
+    flags: { 'mesh.serve_peers': false },
+  })
+  assert.equal(quiet.settings.limits.up, 0)
+  const listed = await problems(context, {
+    file: { bandwidth_management: { global_limit_mbps: 0.5, origin_limit_mbps: -1 } },
+  })
+  assert.equal(listed.length, 2)
+  assert.match(listed.join(), /0 for no limit, or 1 to 8000000 megabits/)
+})

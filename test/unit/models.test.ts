@@ -2,109 +2,14 @@
 // program. The transfer layer below is the real one.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { silentLog } from '@shoal/agent/log.ts'
-import { ModelKeeper } from '@shoal/agent/models.ts'
-import type { PullProgress } from '@shoal/agent/models-port.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { parseRepoSpec, parseRevision, type Repo, repoKey } from '@shoal/protocol/ids.ts'
-import type { Manifest } from '@shoal/protocol/manifest.ts'
-import { memoryRecords } from '../support/catalog-world.ts'
+import { parseRepoSpec, type Repo, repoKey } from '@shoal/protocol/ids.ts'
 import { silence } from '../support/fake-origin.ts'
-import { makeBlob } from '../support/made-blob.ts'
-import { MemoryCatalog } from '../support/memory-catalog.ts'
-import { memoryIndex } from '../support/memory-index.ts'
-import { createMemoryStore, type MemoryStore } from '../support/memory-store.ts'
-import { CHUNK, TransferWorld } from '../support/transfer-world.ts'
+import { addRepo, bytesOf, keeperOf, lasting, MAIN } from '../support/keeper-world.ts'
+import { CHUNK } from '../support/transfer-world.ts'
 
-const MAIN = parseRevision('main')
 const never = new AbortController().signal
-const bytesOf = (seed: number, sizeBytes: number) => makeBlob(seed, sizeBytes).bytes
 const SHARED = bytesOf(1, 2 * CHUNK)
-
-interface Lasting {
-  readonly store: MemoryStore
-  readonly rows: Map<string, unknown>
-  readonly records: ReturnType<typeof memoryRecords>
-  readonly catalog: MemoryCatalog
-}
-
-function lasting(): Lasting {
-  return {
-    store: createMemoryStore(),
-    rows: new Map(),
-    records: memoryRecords(),
-    catalog: new MemoryCatalog(),
-  }
-}
-
-async function keeperOf(t: Parameters<typeof TransferWorld.start>[0], disk = lasting()) {
-  // Before the world, which then looks whether anything is left.
-  t.after(() => world.pass(keeper.stop()))
-  const world = await TransferWorld.start(t, { store: disk.store })
-  const removed: string[] = []
-  const keeper = new ModelKeeper({
-    catalog: disk.catalog,
-    downloads: world.downloader,
-    clock: world.clock,
-    concurrency: 2,
-    store: disk.store,
-    records: disk.records.records,
-    view: {
-      path: '/hub',
-      remove: async (repo) => {
-        removed.push(`view ${repo.id}`)
-      },
-    },
-    index: memoryIndex(disk.rows),
-    log: silentLog,
-    abandon: (blob) => world.downloader.abandon(blob),
-    onForgotten: (repo) => {
-      removed.push(`forgotten ${repo.id}`)
-      world.downloader.forgetShown()
-    },
-    onFailure: (_name, error) => world.failures.push(error),
-  })
-  for (const manifest of await disk.catalog.known()) learn(world, disk, manifest)
-  await keeper.start()
-  const ended = async (id: string): Promise<PullProgress> => {
-    const now = () => keeper.pullById(id)
-    for (
-      let waited = 0;
-      waited < 5_000 && (now()?.state === 'resolving' || now()?.state === 'running');
-      waited++
-    )
-      await world.clock.advance(20)
-    const pull = now()
-    assert.ok(pull !== undefined)
-    return pull
-  }
-  const pull = (spec: string, patterns: { include?: string[]; exclude?: string[] } = {}) =>
-    keeper.pull({
-      repo: parseRepoSpec(spec).repo,
-      revision: MAIN,
-      include: patterns.include ?? [],
-      exclude: patterns.exclude ?? [],
-    })
-  return { world, keeper, removed, ended, pull, disk }
-}
-
-function learn(world: TransferWorld, disk: Lasting, manifest: Manifest): void {
-  world.rights.learn(manifest)
-  for (const entry of manifest.files) world.origin.add(entry.blob, disk.catalog.bytesOf(entry))
-}
-
-/** A repo at the Hub. What is pulled goes on record, as the real catalog does it. */
-async function addRepo(disk: Lasting, spec: string, files: Record<string, Uint8Array>): Promise<Manifest> {
-  const lfs = Object.fromEntries(Object.entries(files).map(([path, bytes]) => [path, { bytes, lfs: true }]))
-  const manifest = disk.catalog.add({ spec, files: lfs })
-  await disk.records.records.putManifest(manifest)
-  await disk.records.records.putRef(manifest.repo, MAIN, {
-    commit: manifest.commit,
-    resolvedAt: 1,
-    from: 'origin',
-  })
-  return manifest
-}
 
 test('a pull fetches every file that its patterns take, and tells how far it is', async (t) => {
   const disk = lasting()
@@ -235,7 +140,7 @@ test('models are listed and shown with what is held of them', async (t) => {
   )
   assert.deepEqual(model?.revisions, [{ revision: MAIN, commit: manifest.commit }])
   world.origin.manner = async (call) =>
-    call.index === 1 ? call.fill(call.right) : silence(call.options.signal)
+    call.index === 0 ? call.fill(call.right) : silence(call.options.signal)
   const { id } = pull('org/model')
   await world.clock.advance(1_000)
   const details = await keeper.show(manifest.repo)

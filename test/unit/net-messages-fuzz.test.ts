@@ -12,11 +12,16 @@ import {
   encodeMessage,
   gossipHaveSchema,
   gossipHealthSchema,
+  gossipOriginSchema,
   haveAnswerSchema,
   haveAskSchema,
   LIMITS,
   manifestAnswerSchema,
   manifestAskSchema,
+  tellAnswerSchema,
+  tellSchema,
+  turnAnswerSchema,
+  turnAskSchema,
 } from '@shoal/protocol/messages.ts'
 import { type Random, seededRandom, systemClock } from '@shoal/protocol/time.ts'
 import type { z } from 'zod'
@@ -57,7 +62,10 @@ const frames: Record<string, Frame> = {
   'have ask': {
     schema: haveAskSchema,
     limit: LIMITS.haveAsk,
-    messages: [{ blob, geometry, want: true, grant }],
+    messages: [
+      { blob, geometry, want: true, grant },
+      { blob, geometry, want: true, subscribe: true },
+    ],
   },
   'have answer': {
     schema: haveAnswerSchema,
@@ -79,6 +87,32 @@ const frames: Record<string, Frame> = {
       { found: false },
       { found: true, commit: 'c'.repeat(40), resolvedAt: 1_750_000_000_000, manifest: '{"files":[]}' },
     ],
+  },
+  tell: {
+    schema: tellSchema,
+    limit: LIMITS.tell,
+    messages: [
+      { blobs: [{ blob, geometry, state: 'complete', gained: [] }] },
+      {
+        blobs: [
+          {
+            blob,
+            geometry,
+            state: 'wanting',
+            gained: [
+              [0, 3],
+              [900, 1],
+            ],
+            claimed: [4, 1_000],
+          },
+        ],
+      },
+    ],
+  },
+  'tell answer': {
+    schema: tellAnswerSchema,
+    limit: LIMITS.tellAnswer,
+    messages: [{ ok: true }, { ok: false }],
   },
   'gossip have': {
     schema: gossipHaveSchema,
@@ -114,6 +148,35 @@ const frames: Record<string, Frame> = {
         version: '0.1.0',
         site: 'lab',
       },
+    ],
+  },
+  'gossip origin': {
+    schema: gossipOriginSchema,
+    limit: LIMITS.gossipOrigin,
+    messages: [
+      {
+        ...envelope,
+        budgets: [
+          { budget: bytes(8), bucket: 'resolvers', remaining: 17, resetMs: 120_000 },
+          { budget: bytes(8), bucket: 'content', blockedMs: 30_000 },
+        ],
+      },
+    ],
+  },
+  'turn ask': {
+    schema: turnAskSchema,
+    limit: LIMITS.turnAsk,
+    messages: [
+      { subject: bytes(16), state: 'want', useless: bytes(8) },
+      { subject: bytes(16), state: 'told', value: 'https://example.org/a', lifeMs: 60_000 },
+    ],
+  },
+  'turn answer': {
+    schema: turnAnswerSchema,
+    limit: LIMITS.turnAnswer,
+    messages: [
+      { turn: 'told', value: 'https://example.org/a', lifeMs: 60_000, from: '12D3KooWx' },
+      { turn: 'yours' },
     ],
   },
   'peers answer': {

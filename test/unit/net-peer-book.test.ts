@@ -1,28 +1,26 @@
-// Who is dialled and when, who is let in, and which addresses are kept. All on a virtual clock.
+// Who is due to be dialled and when, who is let in, and which addresses are kept.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { addressesOfPeer, parseAddress } from '@shoal/agent/net/addresses.ts'
-import { Dialer } from '@shoal/agent/net/dialer.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
-import { MAX_KNOWN_PEERS, PeerBook } from '@shoal/agent/net/peer-book.ts'
+import { MAX_KNOWN_PEERS, PeerBook, STEADY_MS } from '@shoal/agent/net/peer-book.ts'
 import { MAX_CONNECTIONS_PER_PEER, PeerGate } from '@shoal/agent/net/peer-gate.ts'
-import { ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
-import { createTasks } from '@shoal/protocol/service.ts'
 import { type Random, seededRandom } from '@shoal/protocol/time.ts'
-import { virtualClock } from '../support/virtual-clock.ts'
 
 const peers = Array.from({ length: 4 }, () => newIdentity().peer)
 const [alice, bob, carol] = peers as [PeerId, PeerId, PeerId]
 const nobody = () => false
-const longest: Random = { next: () => 0.999_999 }
+const almostOne: Random = { next: () => 0.999_999 }
 
+const fake = (number: number) =>
+  parsePeerId(`12D3KooW${String(number).padStart(44, 'A').replaceAll('0', 'z')}`)
 const at = (host: string, port = 8002) => `/ip4/${host}/tcp/${port}`
 
 // --- the book -------------------------------------------------------------------------------------------------------
 
 test('a host is due at once, then after growing pauses of at most a minute', () => {
-  const book = new PeerBook(longest)
+  const book = new PeerBook(almostOne)
   book.learn(alice, [at('10.0.0.1')], 'static', 0)
   let now = 0
   const pauses: number[] = []
@@ -33,7 +31,7 @@ test('a host is due at once, then after growing pauses of at most a minute', () 
     )
     book.failed(alice, now)
     assert.deepEqual(book.due(now, nobody), [])
-    const next = book.nextDueAt(nobody, new Set())
+    const next = book.nextDueAt(now, nobody)
     assert.ok(next !== undefined)
     pauses.push(Math.round((next - now) / 1_000))
     now = next
@@ -65,7 +63,7 @@ test('connected and banned hosts are not due', () => {
     [bob],
   )
   assert.equal(
-    book.nextDueAt(() => true, new Set()),
+    book.nextDueAt(0, () => true),
     undefined,
   )
 })
@@ -76,8 +74,8 @@ test('a lost host is dialled again within two seconds, both ends at times of the
     const book = new PeerBook(seededRandom(seed))
     book.learn(alice, [at('10.0.0.1')], 'told', 0)
     for (let failure = 0; failure < 7; failure++) book.failed(alice, 0)
-    book.lost(alice, 1_000)
-    const due = book.nextDueAt(nobody, new Set())
+    book.lost(alice, 1_000, false)
+    const due = book.nextDueAt(0, nobody)
     assert.ok(due !== undefined && due >= 1_000 && due < 3_000, `seed ${seed}: ${due}`)
     times.add(due)
   }
@@ -96,7 +94,7 @@ test('the operator’s address of a host stays first, whatever others say', () =
 })
 
 test('a host that moved is dialled at its new address at once', () => {
-  const book = new PeerBook(longest)
+  const book = new PeerBook(almostOne)
   book.learn(alice, [at('10.0.0.1')], 'told', 0)
   for (let failure = 0; failure < 6; failure++) book.failed(alice, 0)
   assert.deepEqual(book.due(10, nobody), [])
@@ -110,7 +108,7 @@ test('a host that moved is dialled at its new address at once', () => {
 })
 
 test('an address whose host is known waits until dialling the host fails, and then finds its successor', () => {
-  const book = new PeerBook(longest)
+  const book = new PeerBook(almostOne)
   book.learnAddress(at('10.0.0.1'), 0)
   book.succeeded(at('10.0.0.1'), alice)
   book.learn(alice, [at('10.0.0.1')], 'told', 0)
@@ -131,20 +129,62 @@ test('an address whose host is known waits until dialling the host fails, and th
   )
 })
 
-test('the book is bounded: a flood of hosts pushes out failing ones, never the operator’s nor working ones', () => {
+test('the book is bounded: a flood of hosts pushes out failing ones, then any, never the operator’s nor connected ones', () => {
   const book = new PeerBook(seededRandom(1))
-  const fake = (number: number) =>
-    parsePeerId(`12D3KooW${String(number).padStart(44, '1').replaceAll('0', 'z')}`)
   book.learn(alice, [at('10.0.0.1')], 'static', 0)
   book.learn(bob, [at('10.0.0.2')], 'told', 0)
-  for (let number = 0; number < 2_000; number++) book.learn(fake(number), [at('10.9.9.9')], 'told', 0)
-  assert.equal(book.known().length, MAX_KNOWN_PEERS)
-  assert.equal(book.learn(carol, [at('10.0.0.3')], 'told', 0), false)
-  for (const { key } of book.due(0, nobody)) if (key !== bob) book.failed(key, 0)
-  assert.equal(book.learn(carol, [at('10.0.0.3')], 'told', 0), true)
-  const known = book.known().map(({ peer }) => peer)
-  assert.equal(known.length, MAX_KNOWN_PEERS)
-  for (const peer of [alice, bob, carol]) assert.ok(known.includes(peer))
+  book.connected(bob, 0)
+  for (let number = 0; number < MAX_KNOWN_PEERS - 2; number++)
+    book.learn(fake(number), [at('10.9.9.9')], 'told', 0)
+  book.failed(fake(7), 0)
+  assert.equal(book.learn(fake(5_000), [at('10.0.0.3')], 'told', 0), true)
+  const first = new Set(book.known().map(({ peer }) => peer))
+  assert.equal(first.size, MAX_KNOWN_PEERS)
+  assert.ok(!first.has(fake(7)), 'the failing one goes first')
+  for (let number = 0; number < MAX_KNOWN_PEERS; number++)
+    book.learn(fake(10_000 + number), [at('10.9.9.9')], 'told', 0)
+  const known = new Set(book.known().map(({ peer }) => peer))
+  assert.equal(known.size, MAX_KNOWN_PEERS)
+  for (const peer of [alice, bob]) assert.ok(known.has(peer))
+  const old = [...known].filter((peer) => first.has(peer)).length
+  assert.ok(
+    old > MAX_KNOWN_PEERS / 4 && old < MAX_KNOWN_PEERS / 2,
+    `${old} of the old ones: a random choice leaves 37 %`,
+  )
+})
+
+test('hosts that are connected are known first: they are what the file keeps', () => {
+  const book = new PeerBook(seededRandom(1))
+  for (const peer of [alice, bob, carol]) book.learn(peer, [at('10.0.0.1')], 'told', 0)
+  book.connected(carol, 0)
+  assert.equal(book.known()[0]?.peer, carol)
+  book.lost(carol, 100_000, false)
+  assert.equal(book.known()[0]?.peer, alice)
+})
+
+test('a host that lets us in and hangs up at once is tried ever more seldom: up to ten minutes if we have others', () => {
+  for (const [isWellConnected, longest] of [
+    [false, 60],
+    [true, 600],
+  ] as const) {
+    const book = new PeerBook(almostOne)
+    book.learn(alice, [at('10.0.0.1')], 'static', 0)
+    let now = 0
+    const pauses: number[] = []
+    for (let round = 0; round < 14; round++) {
+      book.connected(alice, now)
+      book.lost(alice, now + 5_000, isWellConnected)
+      const next = book.nextDueAt(now + 5_000, nobody) ?? 0
+      pauses.push(Math.round((next - now - 5_000) / 1_000))
+      now = next
+    }
+    assert.deepEqual(pauses.slice(0, 6), [1, 1, 2, 4, 8, 16])
+    assert.equal(pauses.at(-1), longest)
+    book.connected(alice, now)
+    book.lost(alice, now + STEADY_MS, isWellConnected)
+    const next = book.nextDueAt(now + STEADY_MS, nobody) ?? 0
+    assert.ok(next - now - STEADY_MS < 2_000, 'one that lasted is made again at once')
+  }
 })
 
 // --- the gate -------------------------------------------------------------------------------------------------------
@@ -171,125 +211,6 @@ test('bans are bounded, the newest are kept', () => {
   for (let peer = 0; peer < 5_000; peer++) gate.ban(`peer-${peer}`, 1_000)
   assert.equal(gate.isBanned('peer-0', 0), false)
   assert.equal(gate.isBanned('peer-4999', 0), true)
-})
-
-// --- the dialler ----------------------------------------------------------------------------------------------------
-
-interface World {
-  readonly dials: { readonly at: number; readonly addresses: readonly string[] }[]
-  readonly connected: Set<PeerId>
-  answer: (addresses: readonly string[]) => Promise<PeerId | 'self'>
-}
-
-async function withDialer(
-  run: (parts: {
-    book: PeerBook
-    dialer: Dialer
-    world: World
-    advance: (ms: number) => Promise<void>
-    now: () => number
-  }) => Promise<void>,
-): Promise<void> {
-  const clock = virtualClock()
-  const failures: unknown[] = []
-  const tasks = createTasks((_name, error) => failures.push(error))
-  const book = new PeerBook(seededRandom(5))
-  const refuse = () => Promise.reject(new ShoalError('peer-unreachable', 'nobody there'))
-  const world: World = { dials: [], connected: new Set(), answer: refuse }
-  const dialer = new Dialer({
-    book,
-    tasks,
-    clock,
-    isSettled: (peer) => world.connected.has(peer),
-    isFull: () => world.connected.size >= 3,
-    dial: async (addresses) => {
-      world.dials.push({ at: clock.now(), addresses })
-      const answer = await world.answer(addresses)
-      if (answer !== 'self') world.connected.add(answer)
-      return answer
-    },
-    onFailed: () => {},
-  })
-  dialer.start()
-  try {
-    await run({ book, dialer, world, advance: clock.advance, now: clock.now })
-  } finally {
-    await tasks.stop()
-    assert.deepEqual(failures, [])
-    assert.equal(clock.pending, 0)
-  }
-}
-
-test('the dialler tries an absent host ever more seldom, and connects when it is back', async () => {
-  await withDialer(async ({ book, dialer, world, advance, now }) => {
-    book.learn(alice, [at('10.0.0.1')], 'static', now())
-    dialer.wake()
-    await advance(600_000)
-    assert.ok(
-      world.dials.length >= 12 && world.dials.length <= 24,
-      `${world.dials.length} dials in ten minutes`,
-    )
-    world.answer = async () => alice
-    await advance(60_000)
-    assert.ok(world.connected.has(alice))
-    const done = world.dials.length
-    await advance(600_000)
-    assert.equal(world.dials.length, done, 'a connected host is left alone')
-  })
-})
-
-test('the dialler dials a lost host again within two seconds', async () => {
-  await withDialer(async ({ book, dialer, world, advance, now }) => {
-    world.answer = async () => alice
-    book.learn(alice, [at('10.0.0.1')], 'told', now())
-    dialer.wake()
-    await advance(100)
-    world.connected.delete(alice)
-    book.lost(alice, now())
-    dialer.wake()
-    await advance(2_000)
-    assert.ok(world.connected.has(alice))
-    assert.equal(world.dials.length, 2)
-  })
-})
-
-test('an address that turns out to be this host itself is forgotten', async () => {
-  await withDialer(async ({ book, dialer, world, advance, now }) => {
-    world.answer = async () => 'self'
-    book.learnAddress(at('10.0.0.7'), now())
-    dialer.wake()
-    await advance(300_000)
-    assert.equal(world.dials.length, 1)
-  })
-})
-
-test('no more than eight dials run at once, and a full host dials nobody', async () => {
-  await withDialer(async ({ book, dialer, world, advance, now }) => {
-    let running = 0
-    let most = 0
-    let release = () => {}
-    const gate = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    world.answer = async () => {
-      most = Math.max(most, ++running)
-      await gate
-      running--
-      throw new ShoalError('peer-unreachable', 'nobody there')
-    }
-    for (let host = 1; host <= 30; host++) book.learnAddress(at(`10.0.1.${host}`), now())
-    dialer.wake()
-    await advance(1_000)
-    assert.equal(most, 8)
-    release()
-    await advance(1_000)
-    assert.equal(most, 8)
-    assert.ok(world.dials.length >= 30)
-    for (const peer of [alice, bob, carol]) world.connected.add(peer)
-    const done = world.dials.length
-    await advance(300_000)
-    assert.equal(world.dials.length, done)
-  })
 })
 
 // --- addresses ------------------------------------------------------------------------------------------------------

@@ -38,10 +38,6 @@ test('a pull tells every peer that it wants the whole, with its first question, 
   pull.catch(() => {})
   await world.clock.advance(500)
   assert.ok(world.mesh.wanting(made.blob), 'who has been asked already hears of it too')
-  assert.deepEqual(
-    world.mesh.announced.flatMap(({ gained }) => gained),
-    [[0, 1]],
-  )
   await part.close()
 
   const second = blobOf(71, 3 * CHUNK)
@@ -109,6 +105,34 @@ test('gossip of a host that is not connected is not acted on, that of a connecte
   await world.pass(pull)
 })
 
+test('what a connected peer tells this host alone counts as gossip does, and the answer says whether it matters', async (t) => {
+  const world = await TransferWorld.start(t)
+  const made = blobOf(75, 6 * CHUNK)
+  const { blob } = made
+  const geometry = made.geometry.text
+  const entry = { blob, geometry, state: 'wanting' as const, gained: [[2, 1]] as [number, number][] }
+  const peer: FakePeer = world.mesh.add({
+    chunk: (call) => honestPeer(made, peer.identity)(call),
+    have: () => nothing,
+  })
+  assert.equal(world.swarm.told(peer.peer, { blobs: [entry] }), false, 'nothing of it is arriving')
+  world.origin.manner = (call) => silence(call.options.signal)
+  const pull = world.downloader.fetch(world.file(made), { signal: never })
+  await world.clock.advance(500)
+  assert.deepEqual(peer.asked, [])
+  assert.equal(world.swarm.told(newIdentity().peer, { blobs: [entry] }), false, 'not connected')
+  assert.equal(world.swarm.told(peer.peer, { blobs: [{ ...entry, geometry: 'slices:1024:5' }] }), false)
+  assert.equal(world.swarm.told(peer.peer, { blobs: [{ ...entry, gained: [[6, 4]] }] }), true)
+  await world.clock.advance(500)
+  assert.deepEqual(peer.asked, [], 'nor was any of that acted on')
+  assert.equal(world.swarm.told(peer.peer, { blobs: [{ ...entry, blob: blobOf(76, 5).blob }, entry] }), true)
+  await world.clock.advance(500)
+  assert.deepEqual(peer.asked, [2])
+  assert.equal(world.swarm.told(peer.peer, { blobs: [{ ...entry, state: 'complete', gained: [] }] }), true)
+  await world.pass(pull)
+  assert.equal(world.swarm.told(peer.peer, { blobs: [entry] }), false, 'it has arrived')
+})
+
 test('an announcement of overlapping runs costs a bounded time, not their sum', async (t) => {
   const world = await TransferWorld.start(t)
   const made = blobOf(74, 1000 * 1024)
@@ -123,10 +147,7 @@ test('an announcement of overlapping runs costs a bounded time, not their sum', 
   const entry = { blob: made.blob, geometry, state: 'wanting' as const, gained: runs }
   const startedAt = performance.now()
   for (let turn = 0; turn < 20; turn++)
-    big.mesh.gossip(
-      spammer.peer,
-      Array.from({ length: 64 }, () => entry),
-    )
+    big.swarm.told(spammer.peer, { blobs: Array.from({ length: 16 }, () => entry) })
   const tookMs = performance.now() - startedAt
   assert.ok(tookMs < 2_000, `${tookMs.toFixed(0)} ms for 20 messages`)
   await big.clock.advance(0)
@@ -147,7 +168,7 @@ test('a peer that is fetching too is asked again every few seconds, one that com
   const late = world.mesh.add({ chunk: lacks, have: () => nothing })
   await world.clock.advance(10)
   assert.equal(late.haveAsks.length, 1)
-  world.swarm.peerAsked(idle.peer, made.blob)
+  world.swarm.peerAsked(idle.peer, made.blob, true, true)
   await world.clock.advance(6_000)
   assert.ok(idle.haveAsks.length >= 2, 'it said that it fetches too')
 })
@@ -200,14 +221,11 @@ test('with no origin and half a file at each of two peers the whole arrives, tho
   const pull = world.downloader.fetch(world.file(made), { signal: never })
   await world.clock.advance(50)
   held.push(4)
-  world.mesh.gossip(second.peer, [
-    { blob: made.blob, geometry: made.geometry.text, state: 'wanting', gained: [[4, 1]] },
-  ])
+  const entry = { blob: made.blob, geometry: made.geometry.text, state: 'wanting' as const }
+  world.swarm.told(second.peer, { blobs: [{ ...entry, gained: [[4, 1]] }] })
   await world.clock.advance(2_000)
   held.push(5)
-  world.mesh.gossip(second.peer, [
-    { blob: made.blob, geometry: made.geometry.text, state: 'wanting', gained: [[5, 1]] },
-  ])
+  world.swarm.told(second.peer, { blobs: [{ ...entry, gained: [[5, 1]] }] })
   await world.pass(pull)
   assert.equal(world.counts.origin, 0)
 })

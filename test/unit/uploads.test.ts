@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { silentLog } from '@shoal/agent/log.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
-import { MAX_SENDING, MAX_WAITING, TURN_WAIT_MS } from '@shoal/agent/upload-turns.ts'
+import { TURN_WAIT_MS, UPLOAD_SLOTS } from '@shoal/agent/plan/upload-order.ts'
 import { Uploads } from '@shoal/agent/uploads.ts'
 import { fixedSlices, MAX_CHUNKS } from '@shoal/protocol/chunks.ts'
 import { type PeerId, parseBlobId, parseCommit, parseRepoSpec } from '@shoal/protocol/ids.ts'
@@ -31,7 +31,11 @@ async function uploadsOf(t: Parameters<typeof TransferWorld.start>[0]) {
     rights: world.rights,
     vouchers: world.vouchers,
     arriving: (blob) => world.downloader.arriving(blob),
-    peerWants: (peer) => wants.push(peer),
+    peerAsked: (peer, _blob, want) => {
+      if (want) wants.push(peer)
+      return false
+    },
+    told: () => false,
     bytesSent: (bytes) => {
       sentBytes += bytes
     },
@@ -189,7 +193,7 @@ test('a chunk that is on its way is waited for, as long as the peer allows and w
   await world.clock.advance(500)
   assert.deepEqual(await ask({ index: 1 }), { status: 'lacks' }, 'it did not allow for waiting')
   const impatient = ask({ index: 1, waitMs: 300 })
-  const waiting = Array.from({ length: 2 * MAX_SENDING }, () => ask({ index: 1, waitMs: 10_000 }))
+  const waiting = Array.from({ length: 2 * UPLOAD_SLOTS }, () => ask({ index: 1, waitMs: 10_000 }))
   const other = await ask({ index: 0 })
   assert.equal(other.status, 'ok', 'who waits takes no place')
   other.release?.()
@@ -202,28 +206,29 @@ test('a chunk that is on its way is waited for, as long as the peer allows and w
   assert.deepEqual(await ask({ index: 1, waitMs: 10_000 }, AbortSignal.abort()), { status: 'lacks' })
   gate.resolve()
   await world.pass(fetching)
-  for (const reply of waiting) {
-    const { status, release } = await reply
-    assert.equal(status, 'ok')
-    release?.()
-  }
+  const replies = await Promise.all(waiting)
+  const given = replies.filter(({ status }) => status === 'ok')
+  assert.equal(given.length, UPLOAD_SLOTS, 'as many as there are slots')
+  assert.ok(replies.every(({ status }) => status === 'ok' || status === 'later'))
+  for (const { release } of given) release?.()
 })
 
 test('so many chunks are in memory at once; a short line waits a second for its turn, the rest hears busy', async (t) => {
   const { world, made, ask, uploads } = await uploadsOf(t)
   await world.fetch(world.file(made))
-  const sending = await Promise.all(Array.from({ length: MAX_SENDING }, () => ask()))
+  const sending = await Promise.all(Array.from({ length: UPLOAD_SLOTS }, () => ask({ index: 0 })))
   assert.equal(uploads.load, 1)
-  const line = Array.from({ length: MAX_WAITING }, () => ask())
+  assert.equal((await ask({ index: 0 })).status, 'later', 'others are being given this chunk now')
+  const line = [1, 2, 3].map((index) => ask({ index }))
   await world.clock.advance(0)
-  assert.deepEqual(await ask(), { status: 'busy' }, 'the line is full')
+  assert.equal(uploads.line, UPLOAD_SLOTS + 3)
   const [first, second, third] = line
   sending[0]?.release?.()
   const got = await first
   assert.equal(got?.status, 'ok', 'whoever waited longest is next')
   await world.clock.advance(TURN_WAIT_MS)
-  assert.deepEqual(await second, { status: 'busy' })
-  assert.deepEqual(await third, { status: 'busy' })
+  assert.equal((await second)?.status, 'busy')
+  assert.equal((await third)?.status, 'busy')
   for (const reply of [...sending.slice(1), got]) reply?.release?.()
   assert.equal(uploads.load, 0)
   assert.equal(world.clock.pending, 2, 'the swarm, and the blob that is kept open')
@@ -232,13 +237,13 @@ test('so many chunks are in memory at once; a short line waits a second for its 
 test('a waiter that goes away gives its turn to nobody and takes none', async (t) => {
   const { world, made, ask, uploads } = await uploadsOf(t)
   await world.fetch(world.file(made))
-  const sending = await Promise.all(Array.from({ length: MAX_SENDING }, () => ask()))
+  const sending = await Promise.all(Array.from({ length: UPLOAD_SLOTS }, () => ask({ index: 0 })))
   const leaving = new AbortController()
-  const waiters = [ask(), ask({}, leaving.signal), ask()]
+  const waiters = [ask({ index: 1 }), ask({ index: 2 }, leaving.signal), ask({ index: 3 })]
   await world.clock.advance(0)
   leaving.abort()
-  assert.deepEqual(await waiters[1], { status: 'busy' })
-  assert.deepEqual(await ask({}, AbortSignal.abort()), { status: 'busy' })
+  assert.equal((await waiters[1])?.status, 'busy')
+  assert.equal((await ask({ index: 2 }, AbortSignal.abort())).status, 'busy')
   for (const reply of sending) reply.release?.()
   for (const at of [0, 2]) (await waiters[at])?.release?.()
   assert.equal(uploads.load, 0)
@@ -293,7 +298,8 @@ test('a manifest is given by name or commit to who may read the repo; nonsense f
     rights: world.rights,
     vouchers: world.vouchers,
     arriving: () => undefined,
-    peerWants: () => {},
+    peerAsked: () => false,
+    told: () => false,
     bytesSent: () => {},
   })
   const ask = (repo: string, revision: string) => uploads.manifest(asker.peer, { repo, revision })

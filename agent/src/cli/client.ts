@@ -9,13 +9,18 @@ import {
   type DownloadsShape,
   downloadsShape,
   errorBody,
+  type LimitsChangeShape,
+  type LimitsShape,
+  limitsShape,
   type ModelDetailsShape,
   type ModelsShape,
   modelDetailsShape,
   modelsShape,
   type PeersShape,
+  type PullPlanShape,
   type PullShape,
   peersShape,
+  pullPlanShape,
   pullShape,
   reloadedShape,
   removedShape,
@@ -34,11 +39,18 @@ const ANSWER_MS = 15_000
 /** Removing a model deletes files; a reload waits for connections to close. */
 const SLOW_ANSWER_MS = 120_000
 
-export interface PullWish {
+/** Which files of which repo. */
+export interface FilesWish {
   readonly repo: string
   readonly revision: string
   readonly include: readonly string[]
   readonly exclude: readonly string[]
+}
+
+export interface PullWish extends FilesWish {
+  readonly priority: 'pull' | 'preheat' | 'repair'
+  /** Tell afterwards what was planned. */
+  readonly plan: boolean
 }
 
 export class AgentClient {
@@ -85,6 +97,33 @@ export class AgentClient {
 
   cancelPull(id: string): Promise<PullShape> {
     return this.#ask('POST', `downloads/${encodeURIComponent(id)}/cancel`, pullShape)
+  }
+
+  pausePull(id: string): Promise<PullShape> {
+    return this.#ask('POST', `downloads/${encodeURIComponent(id)}/pause`, pullShape)
+  }
+
+  resumePull(id: string): Promise<PullShape> {
+    return this.#ask('POST', `downloads/${encodeURIComponent(id)}/resume`, pullShape)
+  }
+
+  orderPulls(ids: readonly string[], to: 'first' | 'last' | number): Promise<DownloadsShape> {
+    return this.#ask('POST', 'downloads/order', downloadsShape, { ids, to })
+  }
+
+  plan(wish: FilesWish): Promise<PullPlanShape> {
+    const query = new URLSearchParams({ repo: wish.repo, revision: wish.revision })
+    for (const glob of wish.include) query.append('include', glob)
+    for (const glob of wish.exclude) query.append('exclude', glob)
+    return this.#ask('GET', `plan?${query}`, pullPlanShape, undefined, SLOW_ANSWER_MS)
+  }
+
+  limits(): Promise<LimitsShape> {
+    return this.#ask('GET', 'limits', limitsShape)
+  }
+
+  changeLimits(change: LimitsChangeShape): Promise<LimitsShape> {
+    return this.#ask('PATCH', 'limits', limitsShape, change)
   }
 
   reloadMesh(): Promise<z.infer<typeof reloadedShape>> {

@@ -8,7 +8,7 @@ import { ShoalError } from '@shoal/protocol/errors.ts'
 const MAX_JSON_BYTES = 64 * 1024 * 1024
 
 export interface Call {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   readonly url: URL
   /** Sent as JSON. */
   readonly body?: unknown

@@ -1,9 +1,8 @@
-// `shoal status`, `shoal peers` and `shoal downloads`: how things are at this moment.
+// `shoal status` and `shoal peers`: how things are at this moment.
 import type { Command } from 'commander'
-import type { DownloadsShape, PeersShape, StatusShape } from '../http/node-shapes.ts'
+import type { PeersShape, StatusShape } from '../http/node-shapes.ts'
 import { agentClient, type PlaceOptions, type Setup, withPlace } from './command.ts'
-import { count, fields, formatBytes, formatDuration, percent, shortPeer, table } from './format.ts'
-import { etaMs, sourcesText } from './pull-progress.ts'
+import { count, fields, formatBytes, formatDuration, shortPeer, table } from './format.ts'
 
 export function nowCommands(program: Command, { edge, output }: Setup): void {
   withPlace(program.command('status'))
@@ -18,13 +17,6 @@ export function nowCommands(program: Command, { edge, output }: Setup): void {
     .action(async (options: PlaceOptions) => {
       const answer = await (await agentClient(edge, options)).peers()
       output.result(answer, () => peersText(answer, edge.clock.wallTime()))
-    })
-
-  withPlace(program.command('downloads'))
-    .description('list pulls and the files that are arriving now')
-    .action(async (options: PlaceOptions) => {
-      const answer = await (await agentClient(edge, options)).downloads()
-      output.result(answer, () => downloadsText(answer))
     })
 }
 
@@ -92,57 +84,6 @@ function peersText({ peers }: PeersShape, now: number): string {
     { title: 'VERSION' },
   ]
   return `${table(columns, rows)}\n${count(peers.length, 'peer')}.`
-}
-
-function downloadsText({ pulls, blobs }: DownloadsShape): string {
-  if (pulls.length === 0 && blobs.length === 0) return 'Nothing is being fetched.'
-  const parts: string[] = []
-  if (pulls.length > 0) {
-    const rows = pulls.map((pull) => {
-      const eta = pull.state === 'running' ? etaMs(pull) : undefined
-      return [
-        `${pull.repo}@${pull.revision}`,
-        pull.error === null ? pull.state : `${pull.state}: ${pull.error.message} (${pull.error.code})`,
-        percent(pull.doneBytes, pull.totalBytes),
-        formatBytes(pull.totalBytes),
-        `${formatBytes(pull.bytesPerSecond)}/s`,
-        eta === undefined ? '' : formatDuration(eta),
-        sourcesText(pull),
-      ]
-    })
-    const columns = [
-      { title: 'PULL' },
-      { title: 'STATE' },
-      { title: 'DONE', right: true },
-      { title: 'SIZE', right: true },
-      { title: 'RATE', right: true },
-      { title: 'LEFT', right: true },
-      { title: 'FROM' },
-    ]
-    parts.push(table(columns, rows))
-  }
-  if (blobs.length > 0) {
-    const rows = blobs.map((blob) => [
-      blob.repo,
-      blob.path,
-      blob.error === null ? blob.state : `${blob.state}: ${blob.error}`,
-      percent(blob.heldBytes, blob.sizeBytes),
-      formatBytes(blob.sizeBytes),
-      String(blob.peers),
-      sourcesText(blob),
-    ])
-    const columns = [
-      { title: 'REPO' },
-      { title: 'FILE' },
-      { title: 'STATE' },
-      { title: 'DONE', right: true },
-      { title: 'SIZE', right: true },
-      { title: 'PEERS', right: true },
-      { title: 'FROM' },
-    ]
-    parts.push(table(columns, rows))
-  }
-  return parts.join('\n\n')
 }
 
 function withoutPeer(address: string): string {

@@ -5,13 +5,16 @@ import manifest from '../../package.json' with { type: 'json' }
 import { agentCommand } from './agent.ts'
 import type { Setup } from './command.ts'
 import { configCommand } from './config.ts'
+import { downloadsCommand } from './downloads.ts'
 import { type Edge, EXIT_DONE } from './edge.ts'
 import { envCommand } from './env.ts'
 import { inviteCommand } from './invite.ts'
 import { joinCommand } from './join.ts'
+import { limitsCommand } from './limits.ts'
 import { modelCommands } from './models.ts'
 import { nowCommands } from './now.ts'
 import { Output } from './output.ts'
+import { planCommand } from './plan.ts'
 import { pullCommand } from './pull.ts'
 import { verifyCommand } from './verify.ts'
 
@@ -64,10 +67,13 @@ function createProgram(setup: Setup): Command {
   agentCommand(program, setup)
   program.commandsGroup('Models:')
   pullCommand(program, setup)
+  planCommand(program, setup)
   modelCommands(program, setup)
   verifyCommand(program, setup)
   program.commandsGroup('Now:')
   nowCommands(program, setup)
+  downloadsCommand(program, setup)
+  limitsCommand(program, setup)
   program.commandsGroup('Setting up:')
   envCommand(program, setup)
   inviteCommand(program, setup)

@@ -25,11 +25,13 @@ export function pullDisplay(edge: Edge, output: Output): PullDisplay {
 /** What is known about a running pull, in one line. Pure. */
 export function progressText(pull: PullShape): string {
   if (pull.state === 'resolving') return `${pull.repo}: asking which files there are`
+  const waits =
+    pull.state === 'queued' ? ' | queued: others go first' : pull.state === 'paused' ? ' | paused' : ''
   const sizes = `${percent(pull.doneBytes, pull.totalBytes)} of ${formatBytes(pull.totalBytes)}`
   const rate = `${formatBytes(pull.bytesPerSecond)}/s`
   const eta = etaMs(pull)
   const left = eta === undefined ? '' : ` | ${formatDuration(eta)} left`
-  return `${sizes} | ${rate}${left} | ${sourcesText(pull)} | ${pull.filesDone}/${count(pull.files, 'file')}`
+  return `${sizes} | ${rate}${left} | ${sourcesText(pull)} | ${pull.filesDone}/${count(pull.files, 'file')}${waits}`
 }
 
 /** `origin 1.2 GB, peers 300 MB, disk 0 B`. Pure. */

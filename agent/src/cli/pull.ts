@@ -2,7 +2,7 @@
 // is killed, the pull goes on.
 import { isAbort, messageOf } from '@shoal/protocol/errors.ts'
 import { sleep } from '@shoal/protocol/time.ts'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { PullShape } from '../http/node-shapes.ts'
 import type { AgentClient } from './client.ts'
 import {
@@ -15,9 +15,10 @@ import {
   withPlace,
 } from './command.ts'
 import type { Edge } from './edge.ts'
-import { count, formatBytes, formatDuration } from './format.ts'
+import { formatBytes } from './format.ts'
 import { CommandFailure } from './output.ts'
-import { pullDisplay, sourcesText } from './pull-progress.ts'
+import { pullDisplay } from './pull-progress.ts'
+import { pullReport } from './pull-report.ts'
 
 const FIRST_LOOK_MS = 50
 const LOOK_EVERY_MS = 300
@@ -27,6 +28,7 @@ const EXIT_SIGTERM = 143
 interface PullOptions extends PlaceOptions {
   readonly include?: readonly string[]
   readonly exclude?: readonly string[]
+  readonly priority: 'pull' | 'preheat'
 }
 
 export function pullCommand(program: Command, { edge, output }: Setup): void {
@@ -39,6 +41,11 @@ export function pullCommand(program: Command, { edge, output }: Setup): void {
     )
     .option('--include <glob>', 'only files that match (repeatable; * also crosses /)', collect)
     .option('--exclude <glob>', 'no files that match (repeatable)', collect)
+    .addOption(
+      new Option('--priority <class>', 'a preheat lets pulls go before it')
+        .choices(['pull', 'preheat'])
+        .default('pull'),
+    )
     .action(async (wish: RepoWord, options: PullOptions) => {
       const client = await agentClient(edge, options)
       const interrupt = listenForInterrupt(edge)
@@ -48,6 +55,8 @@ export function pullCommand(program: Command, { edge, output }: Setup): void {
           ...wish,
           include: options.include ?? [],
           exclude: options.exclude ?? [],
+          priority: options.priority,
+          plan: true,
         })
         const pull = await follow(client, edge, started, (now) => display.update(now), interrupt.signal)
         display.close()
@@ -62,7 +71,7 @@ export function pullCommand(program: Command, { edge, output }: Setup): void {
           throw new CommandFailure('aborted', `the pull of ${pull.repo} was cancelled by somebody else`, {
             pull,
           })
-        output.result(pull, () => doneText(pull))
+        output.result(pull, () => pullReport(pull))
       } finally {
         display.close()
         interrupt.ignore()
@@ -80,7 +89,7 @@ async function follow(
 ): Promise<PullShape> {
   let pull = started
   let delayMs = FIRST_LOOK_MS
-  while (pull.state === 'resolving' || pull.state === 'running') {
+  while (pull.endedAt === null) {
     onLook(pull)
     try {
       await sleep(edge.clock, delayMs, signal)
@@ -117,19 +126,6 @@ function cancelled(pull: PullShape, exitCode: number): CommandFailure {
     { pull },
     exitCode,
   )
-}
-
-function doneText(pull: PullShape): string {
-  const took = (pull.endedAt ?? pull.startedAt) - pull.startedAt
-  const at =
-    pull.commit === null || pull.commit === pull.revision ? '' : ` (commit ${pull.commit.slice(0, 7)})`
-  const name = `${pull.repo}@${pull.revision}${at}`
-  if (pull.files === 0) return `${name}: no file matches, so there was nothing to fetch.`
-  const size = `${count(pull.files, 'file')}, ${formatBytes(pull.totalBytes)}`
-  const fetchedBytes = pull.originBytes + pull.peerBytes
-  if (fetchedBytes === 0) return `${name}: ${size}, all here already.`
-  const rate = took > 0 ? ` (${formatBytes((fetchedBytes / took) * 1000)}/s)` : ''
-  return `${name}: ${size}, all here after ${formatDuration(took)}${rate}\nfrom ${sourcesText(pull)}`
 }
 
 interface Interrupt {

@@ -41,6 +41,8 @@ export interface Admitted {
 }
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'DELETE'])
+/** Used by this host's own API only; no route of the Hub knows them. */
+const API_METHODS: ReadonlySet<string> = new Set(['PUT', 'PATCH'])
 /** A second one of these could make two readers of a request see two different ones. */
 const SINGLE = [
   'host',
@@ -92,7 +94,9 @@ export function guard(facts: RequestFacts, rules: GuardRules): Admitted | Refusa
   if (!facts.target.startsWith('/')) return refusal(400, 'bad-request', 'the request target must be a path')
   const page = refusedPage(first('sec-fetch-site'), first('origin'), host)
   if (page !== undefined) return refusal(403, 'forbidden', page)
-  if (!METHODS.has(facts.method))
+  const isKnown =
+    METHODS.has(facts.method) || (API_METHODS.has(facts.method) && facts.target.startsWith('/api/v1/'))
+  if (!isKnown)
     return refusal(405, 'not-supported', `the method ${facts.method.slice(0, 20)} is not used here`, {
       Allow: [...METHODS].join(', '),
     })

@@ -2,7 +2,6 @@
 // route does belongs to the ports. Every route is JSON but the verify stream and the metrics.
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { parseRevision } from '@shoal/protocol/ids.ts'
 import { HTTPException } from 'hono/http-exception'
 import type { Downloads } from '../downloads-port.ts'
 import type { Host } from '../host-port.ts'
@@ -12,8 +11,11 @@ import type { Models, PullProgress } from '../models-port.ts'
 import type { Answer } from './answer.ts'
 import { refusedContentType } from './guards.ts'
 import { nodeErrorAnswer, toShoalError } from './hub-errors.ts'
-import { toBlobProgress, toDetails, toModel, toPeer, toPull, toStatus } from './node-json.ts'
-import { notKept, parseRepo, repoInPath } from './node-names.ts'
+import { mountDownloads } from './node-downloads.ts'
+import { toDetails, toModel, toPeer, toStatus } from './node-json.ts'
+import { mountLimits } from './node-limits.ts'
+import { notKept, repoInPath } from './node-names.ts'
+import { base, ok } from './node-routes.ts'
 import * as shapes from './node-shapes.ts'
 import { mountProbes } from './probes.ts'
 import { mountVerify } from './verify-lines.ts'
@@ -28,17 +30,6 @@ export interface NodeApiDeps {
 }
 
 const MODELS = '/api/v1/models/'
-const errors = { default: { description: 'what went wrong', content: json(shapes.errorBody) } }
-const idParam = z.object({ id: z.string().min(1).max(128) })
-
-function json<S extends z.ZodType>(schema: S) {
-  return { 'application/json': { schema } }
-}
-function ok<S extends z.ZodType>(schema: S, description: string) {
-  return { 200: { description, content: json(schema) }, ...errors }
-}
-const base = { tags: ['this host'] }
-
 const routes = {
   status: createRoute({
     ...base,
@@ -60,37 +51,6 @@ const routes = {
     path: '/api/v1/models',
     summary: 'What is kept here',
     responses: ok(shapes.modelsShape, 'all of them'),
-  }),
-  startPull: createRoute({
-    ...base,
-    method: 'post',
-    path: '/api/v1/downloads',
-    summary: 'Starts a pull, or joins the one that runs for the same request',
-    request: { body: { required: true, content: json(shapes.pullRequestShape) } },
-    responses: { 202: { description: 'started', content: json(shapes.pullShape) }, ...errors },
-  }),
-  downloads: createRoute({
-    ...base,
-    method: 'get',
-    path: '/api/v1/downloads',
-    summary: 'Pulls, and files arriving now',
-    responses: ok(shapes.downloadsShape, 'now'),
-  }),
-  download: createRoute({
-    ...base,
-    method: 'get',
-    path: '/api/v1/downloads/{id}',
-    summary: 'One pull',
-    request: { params: idParam },
-    responses: ok(shapes.pullShape, 'now'),
-  }),
-  cancel: createRoute({
-    ...base,
-    method: 'post',
-    path: '/api/v1/downloads/{id}/cancel',
-    summary: 'Cancels a pull; what has arrived is kept',
-    request: { params: idParam },
-    responses: ok(shapes.pullShape, 'cancelled'),
   }),
   reload: createRoute({
     ...base,
@@ -136,27 +96,13 @@ export function createNodeApi(deps: NodeApiDeps): OpenAPIHono {
   })
   app.openapi(routes.peers, (c) => c.json({ peers: host.peers().map(toPeer) }, 200))
   app.openapi(routes.models, async (c) => c.json({ models: (await models.list()).map(toModel) }, 200))
-  app.openapi(routes.startPull, (c) => {
-    const { repo, revision, include, exclude } = c.req.valid('json')
-    const request = { repo: parseRepo(repo), revision: parseRevision(revision), include, exclude }
-    return c.json(toPull(models.pull(request)), 202)
-  })
-  app.openapi(routes.downloads, (c) =>
-    c.json({ pulls: models.pulls().map(toPull), blobs: downloads.active().map(toBlobProgress) }, 200),
-  )
-  app.openapi(routes.download, (c) => c.json(toPull(pullOf(models, c.req.valid('param').id)), 200))
-  app.openapi(routes.cancel, (c) => {
-    const { id } = c.req.valid('param')
-    const pull = pullOf(models, id)
-    if (!models.cancelPull(id))
-      throw new ShoalError('conflict', `the download has ended already: ${pull.state}`, { id })
-    return c.json(toPull(pullOf(models, id)), 200)
-  })
   app.openapi(routes.reload, async (c) => {
     await host.reloadMesh()
     const { peerId, p2p } = await host.status()
     return c.json({ peerId, p2p: [...p2p] }, 200)
   })
+  mountDownloads(app, deps)
+  mountLimits(app, host.limits)
   mountModel(app, models)
   mountVerify(app, models)
   mountProbes(app, deps)
@@ -192,14 +138,8 @@ function mountModel(app: OpenAPIHono, models: Models): void {
   })
 }
 
-function pullOf(models: Models, id: string): PullProgress {
-  const pull = models.pullById(id)
-  if (pull === undefined) throw new ShoalError('not-found', 'no such download', { id })
-  return pull
-}
-
 function isRunning(pull: PullProgress): boolean {
-  return pull.state === 'resolving' || pull.state === 'running'
+  return pull.endedAt === undefined
 }
 
 /** Hono's own refusals (no JSON, wrong media type) in the house's words. */

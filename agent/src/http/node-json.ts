@@ -4,12 +4,17 @@ import type { z } from '@hono/zod-openapi'
 import { repoLabel } from '@shoal/protocol/ids.ts'
 import type { BlobProgress } from '../downloads-port.ts'
 import type { HostStatus } from '../host-port.ts'
+import type { LimitValues } from '../limits-port.ts'
 import type { ModelDetails, ModelSummary, PullProgress, VerifyResult } from '../models-port.ts'
 import type { PeerStatus } from '../net/mesh.ts'
+import type { PullPlan } from '../plan/pull-plan.ts'
 import type {
   blobProgressShape,
+  LimitsChangeShape,
+  LimitsShape,
   ModelDetailsShape,
   modelShape,
+  PlanShape,
   PullShape,
   peerShape,
   StatusShape,
@@ -101,6 +106,9 @@ export function toPull(pull: PullProgress): PullShape {
     revision: pull.revision,
     commit: pull.commit ?? null,
     state: pull.state,
+    priority: pull.priority,
+    place: pull.place ?? null,
+    peers: pull.peers,
     files: pull.files,
     filesDone: pull.filesDone,
     totalBytes: pull.totalBytes,
@@ -111,12 +119,55 @@ export function toPull(pull: PullProgress): PullShape {
     bytesPerSecond: pull.bytesPerSecond,
     startedAt: pull.startedAt,
     endedAt: pull.endedAt ?? null,
+    planned: pull.planned === undefined ? null : toPlan(pull.planned),
+    efficiency:
+      pull.efficiency === undefined ? null : { ...pull.efficiency, lostMs: { ...pull.efficiency.lostMs } },
     error: pull.error === undefined ? null : { code: pull.error.code, message: pull.error.message },
   }
 }
 
-export function toBlobProgress(blob: BlobProgress): z.infer<typeof blobProgressShape> {
-  return { ...blob, repo: repoLabel(blob.repo), error: blob.error ?? null }
+export function toBlobProgress({ doing: _, ...blob }: BlobProgress): z.infer<typeof blobProgressShape> {
+  const { repo, priority, error } = blob
+  return { ...blob, repo: repoLabel(repo), priority: priority ?? null, error: error ?? null }
+}
+
+export function toPlan(plan: PullPlan): PlanShape {
+  const { time, disk } = plan
+  return {
+    files: plan.files,
+    filesHere: plan.filesHere,
+    totalBytes: plan.totalBytes,
+    bytes: { ...plan.bytes },
+    notAskedBytes: plan.notAskedBytes,
+    peersAsked: plan.peersAsked,
+    timeMs: time.known ? time.ms : null,
+    timeUnknownBecause: time.known ? null : time.because,
+    disk: { ...disk, limitBytes: disk.limitBytes ?? null },
+    evicted: [...plan.evicted],
+  }
+}
+
+export function toLimits({ up, upPerPeer, down, origin }: LimitValues): LimitsShape {
+  return {
+    upBytesPerSecond: up ?? null,
+    upPerPeerBytesPerSecond: upPerPeer ?? null,
+    downBytesPerSecond: down ?? null,
+    originBytesPerSecond: origin ?? null,
+    givesToPeers: up !== 0,
+  }
+}
+
+/** Keys that are not there stay away; null becomes no limit. */
+export function fromLimitsChange(change: LimitsChangeShape): Partial<LimitValues> {
+  const named = [
+    ['up', change.upBytesPerSecond],
+    ['upPerPeer', change.upPerPeerBytesPerSecond],
+    ['down', change.downBytesPerSecond],
+    ['origin', change.originBytesPerSecond],
+  ] as const
+  return Object.fromEntries(
+    named.filter(([, value]) => value !== undefined).map(([key, value]) => [key, value ?? undefined]),
+  )
 }
 
 export function toVerifyLine(result: VerifyResult): VerifyLineShape {

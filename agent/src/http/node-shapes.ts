@@ -1,6 +1,8 @@
 // Shapes of this host's own API under /api/v1, as JSON: what node-api answers and the command line reads. Bytes and Unix
 // milliseconds unless a name says otherwise. Shapes only.
 import { z } from '@hono/zod-openapi'
+import { LEAST_BYTES_PER_SECOND, MOST_BYTES_PER_SECOND } from '../limits-port.ts'
+import { PRIORITIES } from '../plan/download-queue.ts'
 
 export const errorBody = z
   .object({
@@ -122,16 +124,114 @@ export const pullRequestShape = z
       .default([])
       .describe('glob patterns; empty: all files'),
     exclude: z.array(z.string().min(1).max(512)).max(64).default([]),
+    priority: z
+      .enum(['pull', 'preheat', 'repair'])
+      .default('pull')
+      .describe('pulls go before preheats, preheats before repairs, and clients that wait before all'),
+    plan: z.boolean().default(false).describe('ask peers at the start what they hold, for `planned`'),
   })
   .openapi('PullRequest')
 
+const rate = z.number().min(0).nullable().describe('bytes a second; null: no limit')
+const milliseconds = z.number().min(0)
+export const planShape = z
+  .object({
+    files: z.number(),
+    filesHere: z.number().describe('complete on this host'),
+    totalBytes: bytes,
+    bytes: z
+      .object({ disk: bytes, near: bytes, far: bytes, origin: bytes })
+      .describe('where they would come from: this disk, peers of this site, other peers, the origin'),
+    notAskedBytes: bytes.describe('of the origin: peers were not asked about these'),
+    peersAsked: z.number(),
+    timeMs: milliseconds.nullable().describe('null: not known'),
+    timeUnknownBecause: z.string().nullable(),
+    disk: z.object({
+      neededBytes: bytes,
+      freeBytes: bytes.describe('for this agent, beyond what is promised to files that arrive'),
+      limitBytes: bytes.nullable(),
+      missingBytes: bytes.describe('0: it fits'),
+    }),
+    evicted: z.array(z.string()).describe('blobs that would be removed to make room: none in this version'),
+  })
+  .openapi('Plan')
+export type PlanShape = z.infer<typeof planShape>
+/** Answer of GET /plan. */
+export const pullPlanShape = planShape
+  .extend({
+    repo: z.string(),
+    revision: z.string(),
+    commit: z.string(),
+    quota: z
+      .array(z.object({ bucket: z.string(), remaining: z.number(), seenAt: time }))
+      .describe('requests that the origin still allows, as it last said; empty: it has not said'),
+  })
+  .openapi('PullPlan')
+export type PullPlanShape = z.infer<typeof pullPlanShape>
+
+export const efficiencyShape = z
+  .object({
+    actualMs: milliseconds.describe('without pauses and waiting for a turn'),
+    boundMs: milliseconds.describe('no shorter time was possible'),
+    efficiency: z.number().min(0).max(1),
+    lostMs: z
+      .object({
+        origin: milliseconds,
+        peers: milliseconds,
+        stall: milliseconds,
+        verification: milliseconds,
+        disk: milliseconds,
+      })
+      .describe('where the difference went'),
+  })
+  .openapi('Efficiency')
+
+/** Bodies of PUT and PATCH /limits, and the answer. */
+const limitNumber = z.number().min(LEAST_BYTES_PER_SECOND).max(MOST_BYTES_PER_SECOND).nullable()
+export const limitsChangeShape = z
+  .strictObject({
+    upBytesPerSecond: z
+      .union([z.literal(0), limitNumber])
+      .describe('to all peers; 0: give peers nothing; null: no limit'),
+    upPerPeerBytesPerSecond: limitNumber.describe('to one peer'),
+    downBytesPerSecond: limitNumber.describe('from peers and the origin'),
+    originBytesPerSecond: limitNumber.describe('from the origin'),
+  })
+  .partial()
+  .openapi('LimitsChange')
+export type LimitsChangeShape = z.infer<typeof limitsChangeShape>
+export const limitsShape = z
+  .object({
+    upBytesPerSecond: rate,
+    upPerPeerBytesPerSecond: rate,
+    downBytesPerSecond: rate,
+    originBytesPerSecond: rate,
+    givesToPeers: z.boolean(),
+  })
+  .openapi('Limits')
+export type LimitsShape = z.infer<typeof limitsShape>
+
+/** Body of POST /downloads/order. */
+export const orderShape = z
+  .strictObject({
+    ids: z.array(z.string().min(1).max(128)).min(1).max(1_000).describe('in the order they are to have'),
+    to: z
+      .union([z.enum(['first', 'last']), z.int().min(1).max(1_000_000)])
+      .describe('first, last, or a place of the list, from 1; a class always goes before the next'),
+  })
+  .openapi('Order')
+
+const priority = z.enum(PRIORITIES)
 export const pullShape = z
   .object({
     id: z.string(),
     repo: z.string(),
     revision: z.string(),
     commit: z.string().nullable(),
-    state: z.enum(['resolving', 'running', 'complete', 'failed', 'cancelled']),
+    state: z.enum(['resolving', 'queued', 'running', 'paused', 'complete', 'failed', 'cancelled']),
+    priority,
+    place: z.number().nullable().describe('among the pulls that have not ended, from 1'),
+    peers: z.number().describe('peers that hold some of what is arriving now'),
     files: z.number(),
     filesDone: z.number(),
     totalBytes: bytes,
@@ -140,6 +240,8 @@ export const pullShape = z
     bytesPerSecond: bytes,
     startedAt: time,
     endedAt: time.nullable(),
+    planned: planShape.nullable().describe('what it was going to do, when that was asked for'),
+    efficiency: efficiencyShape.nullable(),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
   })
   .openapi('Pull')
@@ -153,7 +255,9 @@ export const blobProgressShape = z
     sizeBytes: bytes,
     heldBytes: bytes,
     ...counts,
-    state: z.enum(['running', 'verifying', 'complete', 'failed', 'cancelled']),
+    bytesPerSecond: bytes,
+    priority: priority.nullable().describe('the highest of those that want it; null: nobody does just now'),
+    state: z.enum(['running', 'verifying', 'paused', 'complete', 'failed', 'cancelled']),
     peers: z.number().describe('peers that hold some of it'),
     error: z.string().nullable(),
   })

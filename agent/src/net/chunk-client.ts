@@ -13,6 +13,7 @@ import {
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 import { type Clock, type Deadline, deadline } from '@shoal/protocol/time.ts'
+import type { Pace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
 import { frameOf, LENGTH_BYTES, readFrame, readInto, streamError } from './framing.ts'
 import { type Lease, StreamPool } from './stream-pool.ts'
@@ -28,6 +29,8 @@ export interface ChunkClientDeps {
   /** Opens a chunk stream on a live connection. @throws ShoalError `peer-unreachable` */
   readonly openStream: (peer: PeerId, signal: AbortSignal) => Promise<Stream>
   readonly noProgressMs?: number | undefined
+  /** Limit on what all peers send us. */
+  readonly pace?: Pace | undefined
 }
 
 export class ChunkClient {
@@ -109,19 +112,20 @@ export class ChunkClient {
       throw refusal(header.status, peer)
     }
     await this.#readBody(lease, peer, request.into, options)
-    return { voucher: header.voucher }
+    return { voucher: header.voucher, line: header.line }
   }
 
   async #readBody(lease: Lease, peer: PeerId, into: Uint8Array, options: FetchOptions): Promise<void> {
     using limit = this.#noProgress(peer, options.signal)
     let counted = 0
     try {
-      await readInto(lease.bytes, into, limit.signal, (filledBytes) => {
+      const onProgress = (filledBytes: number) => {
         limit.extend()
         this.#deps.traffic.received(peer, filledBytes - counted)
         counted = filledBytes
         options.onProgress(filledBytes)
-      })
+      }
+      await readInto(lease.bytes, into, limit.signal, onProgress, this.#deps.pace)
       lease.giveBack()
     } catch (error) {
       const failure = streamError(error, peer, limit.signal)
@@ -181,6 +185,8 @@ function refusal(status: Exclude<ChunkHeader['status'], 'ok'>, peer: PeerId): Sh
       return new ShoalError('peer-lacks-chunk', `${peer} does not hold the chunk`, { peer })
     case 'busy':
       return new ShoalError('peer-busy', `${peer} has no upload slot free`, { peer })
+    case 'later':
+      return new ShoalError('peer-later', `${peer} is giving the chunk to another host`, { peer })
     case 'refused':
       return new ShoalError('peer-refused', `${peer} may not give us the chunk`, { peer })
     case 'bad':

@@ -12,6 +12,7 @@ import {
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
+import { type Pace, UNLIMITED } from '../limits-port.ts'
 import { ExactStream } from './exact-stream.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 import { Line } from './line.ts'
@@ -39,6 +40,8 @@ export interface ChunkServerDeps {
   readonly messageBytes?: number | undefined
   readonly maxUploads?: number | undefined
   readonly noProgressMs?: number | undefined
+  /** Limit on what a peer is sent; asked anew for each answer. */
+  readonly pace?: ((peer: PeerId) => Pace) | undefined
 }
 
 interface PeerShare {
@@ -186,18 +189,23 @@ export class ChunkServer {
   async #send(session: Session, reply: ChunkReply): Promise<{ bytes: number; from: number }> {
     const { pace } = session
     const body = reply.status === 'ok' ? (reply.bytes ?? new Uint8Array()) : new Uint8Array()
-    const header: ChunkHeader = { status: reply.status, length: body.byteLength, voucher: reply.voucher }
+    const { status, voucher, line } = reply
+    const header: ChunkHeader = { status, length: body.byteLength, voucher, line }
     const from = this.#deps.clock.now()
     await this.#write(session, frameOf(encodeMessage(header, LIMITS.chunkHeader)))
-    for (let sent = 0; sent < body.byteLength; sent += pace.pieceBytes) {
-      const piece = body.subarray(sent, sent + pace.pieceBytes)
+    const limit = this.#deps.pace?.(session.peer) ?? UNLIMITED
+    for (let sent = 0; sent < body.byteLength; ) {
+      const piece = body.subarray(sent, sent + Math.min(pace.pieceBytes, limit.pieceBytes))
       await session.turns.enter(session.signal)
       try {
+        // Within the turn: under a limit each peer then has its share, however many streams it opens.
+        await limit.pass(piece.byteLength, session.signal)
         await this.#write(session, piece)
       } finally {
         session.turns.leave()
       }
       this.#deps.traffic.sent(session.peer, piece.byteLength)
+      sent += piece.byteLength
     }
     return { bytes: body.byteLength, from }
   }

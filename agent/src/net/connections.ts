@@ -4,6 +4,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
+import type { OpenConnection } from '../plan/connection-choice.ts'
 import { hostOf, parseAddress } from './addresses.ts'
 import type { MeshLibp2p } from './node.ts'
 
@@ -25,6 +26,21 @@ export class Connections {
   /** The connection to use with a peer; undefined when there is none. */
   find(peer: PeerId): Connection | undefined {
     return this.#of(peer).find(({ status }) => status === 'open')
+  }
+
+  /** One of each peer. `isInUse` when there is a stream of a protocol of this family. */
+  open(protocolPrefix: string): readonly Omit<OpenConnection, 'isGiven' | 'isNear'>[] {
+    const wallTime = this.#clock.wallTime()
+    return this.peers().flatMap((peer) => {
+      const connection = this.find(peer)
+      if (connection === undefined) return []
+      return {
+        peer,
+        isInbound: connection.direction === 'inbound',
+        isInUse: connection.streams.some(({ protocol }) => protocol.startsWith(protocolPrefix)),
+        ageMs: wallTime - connection.timeline.open,
+      }
+    })
   }
 
   /** IP address that a connected peer was seen at. */

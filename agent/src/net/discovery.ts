@@ -1,13 +1,23 @@
 // Finding the other hosts: the operator's addresses, mDNS, the file of an earlier run, and what admitted peers tell.
-// One known host is enough to find all. Feeds the peer book and keeps its file; decides nothing about admission.
+// One known host is enough to find all. Feeds the peer book and keeps its file; decides nothing about admission. How many
+// connections there are, and with whom, is decided in plan/connection-choice.ts.
 import { isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
+import { CHUNK_PROTOCOL } from '@shoal/protocol/messages.ts'
 import type { Tasks } from '@shoal/protocol/service.ts'
 import { type Clock, type Random, sleep } from '@shoal/protocol/time.ts'
+import {
+  CHOSEN_CONNECTIONS,
+  chooseCloses,
+  chooseDials,
+  KEPT_CONNECTIONS,
+  VISIT_MS,
+} from '../plan/connection-choice.ts'
 import { addressesOfPeer, parseAddress } from './addresses.ts'
+import type { Connections } from './connections.ts'
 import { Dialer } from './dialer.ts'
 import type { MeshLog } from './mesh-log.ts'
-import { PeerBook } from './peer-book.ts'
+import { type DialTarget, PeerBook } from './peer-book.ts'
 import { PeerFile } from './peer-file.ts'
 import { MAX_PEERS_TOLD, type PeerAddresses, type PeersAnswer } from './questions.ts'
 
@@ -15,6 +25,8 @@ import { MAX_PEERS_TOLD, type PeerAddresses, type PeersAnswer } from './question
 const ASK_AGAIN_MS = 60_000
 /** A new peer is asked a second time after about this long. */
 const ASK_SOON_MS = 2_000
+/** Two hosts that are told of each other at the same moment should not both dial: one of them waits so long. */
+const YIELD_MS = 1_000
 const SAVE_AFTER_MS = 5_000
 /** Where our own file speaks from. */
 const THIS_HOST = '127.0.0.1'
@@ -28,15 +40,12 @@ export interface DiscoveryDeps {
   readonly random: Random
   readonly tasks: Tasks
   readonly log: MeshLog
-  readonly connectedPeers: () => readonly PeerId[]
-  /** No dial is needed: connected, or banned for now. */
-  readonly isSettled: (peer: PeerId) => boolean
-  readonly isFull: () => boolean
-  readonly dial: (addresses: readonly string[], signal: AbortSignal) => Promise<PeerId | 'self'>
+  readonly connections: Pick<Connections, 'open' | 'dial' | 'hostOf' | 'cut'>
+  readonly isBanned: (peer: string) => boolean
+  /** The labels of this host and the peer say that they stand near each other. */
+  readonly isNear: (peer: string) => boolean
   /** Asks a peer whom it knows. */
   readonly askPeers: (peer: PeerId, signal: AbortSignal) => Promise<PeersAnswer>
-  /** IP address that a connected peer was seen at. */
-  readonly hostOfPeer: (peer: PeerId) => string | undefined
 }
 
 export class Discovery {
@@ -44,6 +53,7 @@ export class Discovery {
   readonly #book: PeerBook
   readonly #file: PeerFile
   readonly #dialer: Dialer
+  readonly #connected = new Set<PeerId>()
   #changed = false
 
   /** @throws ShoalError `bad-config` for a static peer that is no address */
@@ -56,9 +66,9 @@ export class Discovery {
       book: this.#book,
       tasks: deps.tasks,
       clock: deps.clock,
-      isSettled: deps.isSettled,
-      isFull: deps.isFull,
-      dial: deps.dial,
+      isSettled: (peer) => this.#connected.has(peer) || deps.isBanned(peer),
+      choose: (due, dialling) => this.#choose(due, dialling),
+      dial: (addresses, signal) => deps.connections.dial(addresses, signal),
       onFailed: (addresses, reason) =>
         deps.log('debug', 'could not connect to a peer', { addresses: addresses.join(' '), reason }),
     })
@@ -84,31 +94,64 @@ export class Discovery {
   /** A peer that was seen at the IP address `host` told its own addresses. */
   identified(peer: string, addresses: readonly string[], host: string): void {
     this.#learn(peer, addresses, host, host)
+    for (const connected of this.#connected)
+      if (connected === peer) this.#book.connected(connected, this.#deps.clock.now())
   }
 
   connected(peer: PeerId): void {
-    this.#deps.tasks.run('ask a new peer whom it knows', async (signal) => {
+    const { tasks, clock } = this.#deps
+    this.#connected.add(peer)
+    this.#book.connected(peer, clock.now())
+    if (this.#connected.size > KEPT_CONNECTIONS)
+      tasks.run('let a visitor stay or go', async (signal) => {
+        await sleep(clock, VISIT_MS, signal)
+        this.#closeSurplus()
+      })
+    tasks.run('ask a new peer whom it knows', async (signal) => {
       await this.#askPeer(peer, signal)
       // Hosts that came at the same moment did not know of each other yet.
-      await sleep(this.#deps.clock, ASK_SOON_MS * (0.5 + this.#deps.random.next()), signal)
+      await sleep(clock, ASK_SOON_MS * (0.5 + this.#deps.random.next()), signal)
       await this.#askPeer(peer, signal)
     })
   }
 
   disconnected(peer: PeerId): void {
-    this.#book.lost(peer, this.#deps.clock.now())
+    this.#connected.delete(peer)
+    const isWellConnected = this.#connected.size >= CHOSEN_CONNECTIONS / 2
+    this.#book.lost(peer, this.#deps.clock.now(), isWellConnected)
     this.#dialer.wake()
   }
 
   /** What we tell a peer that asks: connected peers, a random choice if there are many. */
   tell(asker: PeerId): PeersAnswer {
     const peers: PeerAddresses[] = []
-    for (const peer of this.#shuffled(this.#deps.connectedPeers())) {
+    for (const peer of this.#shuffled([...this.#connected])) {
       const addresses = this.#book.addressesOf(peer)
       if (peer !== asker && addresses.length > 0) peers.push({ peer, addresses: [...addresses] })
       if (peers.length === MAX_PEERS_TOLD) break
     }
     return { peers }
+  }
+
+  #choose(due: readonly DialTarget[], dialling: readonly (PeerId | undefined)[]): readonly DialTarget[] {
+    const { self, isNear } = this.#deps
+    const coming = dialling.filter((peer) => peer === undefined || !this.#connected.has(peer))
+    const all = [...this.#connected, ...coming]
+    const near = all.filter((peer) => peer !== undefined && isNear(peer))
+    return chooseDials(self, due, { all: all.length, near: near.length }, isNear)
+  }
+
+  #closeSurplus(): void {
+    const { self, connections, isNear, log } = this.#deps
+    const open = connections.open(CHUNK_PROTOCOL).map((connection) => ({
+      ...connection,
+      isGiven: this.#book.isGiven(connection.peer),
+      isNear: isNear(connection.peer),
+    }))
+    for (const peer of chooseCloses(self, open)) {
+      log('debug', 'connections enough: hung up on a peer', { peer })
+      connections.cut(peer, new ShoalError('peer-busy', 'connections enough', { peer }))
+    }
   }
 
   #learnStatic(text: string): void {
@@ -132,7 +175,9 @@ export class Discovery {
       return
     }
     const addresses = addressesOfPeer(peer, texts, teller, seenAtHost)
-    if (!this.#book.learn(peer, addresses, 'told', this.#deps.clock.now())) return
+    const now = this.#deps.clock.now()
+    const notBeforeMs = this.#deps.self < peer ? now : now + YIELD_MS
+    if (!this.#book.learn(peer, addresses, 'told', now, notBeforeMs)) return
     this.#changed = true
     this.#dialer.wake()
   }
@@ -141,14 +186,14 @@ export class Discovery {
     const { clock, random } = this.#deps
     while (!signal.aborted) {
       await sleep(clock, ASK_AGAIN_MS * (0.5 + random.next()), signal)
-      const [peer] = this.#shuffled(this.#deps.connectedPeers())
+      const [peer] = this.#shuffled([...this.#connected])
       if (peer !== undefined) await this.#askPeer(peer, signal)
     }
   }
 
   async #askPeer(peer: PeerId, signal: AbortSignal): Promise<void> {
-    const { askPeers, hostOfPeer, log } = this.#deps
-    const teller = hostOfPeer(peer)
+    const { askPeers, connections, log } = this.#deps
+    const teller = connections.hostOf(peer)
     if (teller === undefined) return
     try {
       const answer = await askPeers(peer, signal)

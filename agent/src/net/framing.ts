@@ -2,6 +2,7 @@
 // its limit before a byte of it is waited for. Owns also how stream errors become errors of the house.
 import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError } from '@shoal/protocol/time.ts'
+import { type Pace, UNLIMITED } from '../limits-port.ts'
 import type { ExactStream } from './exact-stream.ts'
 
 export const LENGTH_BYTES = 4
@@ -29,6 +30,7 @@ export async function readFrame(
 /**
  * Fills `target` exactly, from the front.
  * @param onProgress told after each part, however small: on a slow link that is what shows life
+ * @param pace of what is read; what is not read yet holds the sender back
  * @throws what the stream throws; nothing is written to `target` after that
  */
 export async function readInto(
@@ -36,12 +38,15 @@ export async function readInto(
   target: Uint8Array,
   signal: AbortSignal,
   onProgress: (filledBytes: number) => void,
+  pace: Pace = UNLIMITED,
 ): Promise<void> {
   for (let filled = 0; filled < target.byteLength; ) {
-    const some = await bytes.readSome(target.byteLength - filled, signal)
+    const some = await bytes.readSome(Math.min(target.byteLength - filled, pace.pieceBytes), signal)
     target.set(some, filled)
     filled += some.byteLength
     onProgress(filled)
+    const wait = pace.pass(some.byteLength, signal)
+    if (wait !== undefined) await wait
   }
 }
 

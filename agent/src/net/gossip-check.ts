@@ -7,10 +7,13 @@ import {
   GOSSIP_HAVE_TOPIC,
   GOSSIP_HEALTH_TOPIC,
   GOSSIP_MAX_LIFETIME_MS,
+  GOSSIP_ORIGIN_TOPIC,
   type GossipHave,
   type GossipHealth,
+  type GossipOrigin,
   gossipHaveSchema,
   gossipHealthSchema,
+  gossipOriginSchema,
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 
@@ -21,6 +24,7 @@ export const REORDER_MS = 60_000
 export type GossipContent =
   | { readonly topic: typeof GOSSIP_HAVE_TOPIC; readonly have: GossipHave }
   | { readonly topic: typeof GOSSIP_HEALTH_TOPIC; readonly health: GossipHealth }
+  | { readonly topic: typeof GOSSIP_ORIGIN_TOPIC; readonly origin: GossipOrigin }
 
 /**
  * `accept`: new and well formed. `ignore`: nobody's fault, not delivered, not passed on. `reject`: whoever forwarded it
@@ -33,6 +37,8 @@ export type Verdict =
 /** What an author may say: so many messages at once, and so many a second in the long run. The rest is not heard. */
 export const BURST_MESSAGES = 256
 export const MESSAGES_PER_SECOND = 32
+
+const TOPICS = 3
 
 interface Newest {
   readonly sequence: number
@@ -72,6 +78,10 @@ export class GossipCheck {
         const health = decodeMessage(gossipHealthSchema, data, LIMITS.gossip)
         content = { topic, health }
         envelope = health
+      } else if (topic === GOSSIP_ORIGIN_TOPIC) {
+        const origin = decodeMessage(gossipOriginSchema, data, LIMITS.gossipOrigin)
+        content = { topic, origin }
+        envelope = origin
       } else return { verdict: 'ignore', reason: 'unknown topic' }
     } catch (error) {
       return { verdict: 'reject', reason: asShoalError(error)?.message ?? 'cannot be read' }
@@ -96,7 +106,7 @@ export class GossipCheck {
     if (allowance < 1) return { verdict: 'ignore', reason: 'too many messages of this author' }
     this.#newest.delete(key)
     this.#newest.set(key, { sequence, seenAt: now, allowance: allowance - 1 })
-    if (this.#newest.size > this.#maxAuthors * 2) {
+    if (this.#newest.size > this.#maxAuthors * TOPICS) {
       const quietest = this.#newest.keys().next()
       if (!quietest.done) this.#newest.delete(quietest.value)
     }

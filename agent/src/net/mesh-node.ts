@@ -8,33 +8,37 @@ import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import {
   CHUNK_PROTOCOL,
   type ChunkRequestMessage,
-  GOSSIP_HAVE_TOPIC,
-  GOSSIP_HEALTH_TOPIC,
   type GossipHave,
-  type GossipHealth,
+  type GossipOrigin,
   type HaveAnswer,
   type HaveAsk,
   type ManifestAnswer,
   type ManifestAsk,
+  type Tell,
+  type TurnAnswer,
+  type TurnAsk,
 } from '@shoal/protocol/messages.ts'
 import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
+import type { MeshPace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
 import { hostOf, isLoopback } from './addresses.ts'
 import { Asker } from './ask.ts'
 import { ChunkClient } from './chunk-client.ts'
 import { Connections } from './connections.ts'
 import { Discovery } from './discovery.ts'
-import { Gossip } from './gossip.ts'
+import { Gossip, type GossipName, gossipName } from './gossip.ts'
 import type { HostIdentity } from './identity.ts'
-import type { Mesh, MeshHandlers, MeshListener, PeerStatus } from './mesh.ts'
+import { Listeners } from './listeners.ts'
+import type { AnswerTurn, HealthFigures, Mesh, MeshHandlers, MeshListener, PeerStatus } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
 import type { MeshSecret } from './mesh-secret.ts'
-import { createNode, GOSSIP_PROTOCOLS, MAX_MESH_CONNECTIONS, type MeshLibp2p } from './node.ts'
+import { createNode, GOSSIP_PROTOCOLS, type MeshLibp2p } from './node.ts'
 import { PeerGate } from './peer-gate.ts'
-import { haveQuestion, manifestQuestion, peersQuestion } from './questions.ts'
+import { haveQuestion, manifestQuestion, peersQuestion, turnQuestion } from './questions.ts'
 import { RefusalReport } from './refusal-report.ts'
 import { serveProtocols } from './serving.ts'
+import { TellClient } from './tell-client.ts'
 import { Traffic } from './traffic.ts'
 
 export interface MeshOptions {
@@ -62,11 +66,15 @@ export interface MeshOptions {
 export interface MeshDeps {
   readonly identity: HostIdentity
   readonly handlers: MeshHandlers
+  /** Keeps turns for others; without it this host keeps none. */
+  readonly turn?: AnswerTurn
   readonly clock: Clock
   readonly random: Random
   readonly log: MeshLog
+  /** Bandwidth limits; none without it. */
+  readonly pace?: MeshPace
   /** For metrics: every gossip message that came. */
-  readonly onGossip?: (topic: 'have' | 'health' | 'other', verdict: 'accept' | 'ignore' | 'reject') => void
+  readonly onGossip?: (topic: GossipName, verdict: 'accept' | 'ignore' | 'reject') => void
   /** Told of background work that failed unexpectedly. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -96,6 +104,7 @@ interface Running {
   readonly gossip: Gossip
   readonly discovery: Discovery
   readonly client: ChunkClient
+  readonly teller: TellClient
   readonly asker: Asker
 }
 
@@ -106,7 +115,7 @@ class LibP2PMesh implements MeshNode {
   readonly #deps: MeshDeps
   readonly #gate = new PeerGate()
   readonly #traffic = new Traffic()
-  readonly #listeners = new Set<MeshListener>()
+  readonly #listeners: Listeners
   readonly #connectedSince = new Map<PeerId, number>()
   readonly #roundTripMs = new Map<PeerId, number>()
   readonly #refusals: RefusalReport
@@ -118,6 +127,7 @@ class LibP2PMesh implements MeshNode {
     this.#options = options
     this.#deps = deps
     this.self = deps.identity.peer
+    this.#listeners = new Listeners(deps.onFailure)
     this.#refusals = new RefusalReport(deps.clock, deps.log)
   }
 
@@ -149,8 +159,7 @@ class LibP2PMesh implements MeshNode {
   }
 
   listen(listener: MeshListener): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   async fetchChunk(
@@ -170,18 +179,35 @@ class LibP2PMesh implements MeshNode {
     return this.#up().asker.ask(manifestQuestion, peer, message, signal)
   }
 
+  async askTurn(peer: PeerId, message: TurnAsk, signal: AbortSignal): Promise<TurnAnswer> {
+    return this.#up().asker.ask(turnQuestion, peer, message, signal)
+  }
+
+  async tell(peer: PeerId, blobs: Tell['blobs'], signal: AbortSignal, line?: number): Promise<boolean> {
+    return this.#up().teller.tell(peer, blobs, signal, line)
+  }
+
   async announce(blobs: GossipHave['blobs']): Promise<void> {
     await this.#up().gossip.announce(blobs)
   }
 
-  async publishHealth(health: Omit<GossipHealth, 'sequence' | 'at' | 'expires'>): Promise<void> {
-    await this.#up().gossip.publishHealth(health)
+  hostsKnown(): number {
+    return this.#running?.gossip.hostsKnown() ?? 1
+  }
+
+  async publishHealth(health: HealthFigures, lifetimeMs: number): Promise<void> {
+    await this.#up().gossip.publishHealth(health, lifetimeMs)
+  }
+
+  async publishOrigin(budgets: GossipOrigin['budgets']): Promise<void> {
+    await this.#up().gossip.publishOrigin(budgets)
   }
 
   ban(peer: PeerId, durationMs: number, reason: string): void {
     this.#deps.log('warn', 'peer banned', { peer, durationMs, reason })
     this.#gate.ban(peer, this.#deps.clock.now() + durationMs)
     this.#running?.client.close(peer)
+    this.#running?.teller.close(peer)
     this.#running?.connections.cut(peer, new ShoalError('peer-unreachable', 'the peer is banned', { peer }))
   }
 
@@ -231,11 +257,12 @@ class LibP2PMesh implements MeshNode {
       tasks,
       gossip: new Gossip({
         pubsub: node.services.pubsub,
-        self: this.self,
         clock,
         isBanned,
         hasGossipStream: (peer) => connections.hasOutboundStream(peer, GOSSIP_PROTOCOLS),
-        onHave: (author, announcement) => this.#tell((listener) => listener.have(author, announcement)),
+        onHave: (author, announcement) =>
+          this.#listeners.tell((listener) => listener.have(author, announcement)),
+        onOrigin: (author, word) => this.#listeners.tell((listener) => listener.origin?.(author, word)),
         onVerdict: (topic, verdict) => this.#deps.onGossip?.(gossipName(topic), verdict),
         onRejected: (author, topic, reason) => {
           this.#counters.gossipRejected++
@@ -251,19 +278,19 @@ class LibP2PMesh implements MeshNode {
         random,
         tasks,
         log,
-        connectedPeers: () => connections.peers(),
-        isSettled: (peer) => connections.find(peer) !== undefined || isBanned(peer),
-        isFull: () => node.getConnections().length >= MAX_MESH_CONNECTIONS,
-        dial: connections.dial.bind(connections),
+        connections,
+        isBanned,
+        isNear: (peer) => running.gossip.isNear(peer),
         askPeers: (peer, signal) => asker.ask(peersQuestion, peer, {}, signal),
-        hostOfPeer: (peer) => connections.hostOf(peer),
       }),
       client: new ChunkClient({
         clock,
         traffic: this.#traffic,
         openStream: (peer, signal) => openStream(peer, CHUNK_PROTOCOL, signal),
         noProgressMs: tuning.noProgressMs,
+        pace: this.#deps.pace?.downloads,
       }),
+      teller: new TellClient({ clock, openStream, timeoutMs: tuning.noProgressMs }),
       asker,
     }
     this.#running = running
@@ -276,6 +303,8 @@ class LibP2PMesh implements MeshNode {
         log,
         traffic: this.#traffic,
         handlers: this.#deps.handlers,
+        turn: this.#deps.turn,
+        pace: this.#deps.pace,
         tellPeers: (asker) => running.discovery.tell(asker),
         onBadMessage: () => this.#counters.badMessages++,
         messageBytes: tuning.messageBytes,
@@ -296,8 +325,9 @@ class LibP2PMesh implements MeshNode {
     const running = this.#running
     this.#running = undefined
     if (running === undefined) return
-    const { node, tasks, gossip, discovery, client } = running
+    const { node, tasks, gossip, discovery, client, teller } = running
     client.closeAll()
+    teller.closeAll()
     await tasks.stop()
     await discovery.stop()
     if (node.status === 'started') gossip.stop()
@@ -306,23 +336,24 @@ class LibP2PMesh implements MeshNode {
     this.#roundTripMs.clear()
   }
 
-  #watch({ node, tasks, discovery, gossip, client }: Running): void {
+  #watch({ node, tasks, discovery, gossip, client, teller }: Running): void {
     node.addEventListener('peer:connect', ({ detail }) => {
       const peer = parsePeerId(detail.toString())
       this.#connectedSince.set(peer, this.#deps.clock.wallTime())
       discovery.connected(peer)
       gossip.connected(peer)
       tasks.run('measure the round trip', (signal) => this.#measure(node, peer, signal))
-      this.#tell((listener) => listener.peerUp(peer))
+      this.#listeners.tell((listener) => listener.peerUp(peer))
     })
     node.addEventListener('peer:disconnect', ({ detail }) => {
       const peer = parsePeerId(detail.toString())
       this.#connectedSince.delete(peer)
       this.#roundTripMs.delete(peer)
       client.close(peer)
+      teller.close(peer)
       discovery.disconnected(peer)
       gossip.disconnected(peer)
-      this.#tell((listener) => listener.peerDown(peer))
+      this.#listeners.tell((listener) => listener.peerDown(peer))
     })
     node.addEventListener('peer:identify', ({ detail }) => {
       const addresses = detail.listenAddrs.map((address) => address.toString())
@@ -359,25 +390,9 @@ class LibP2PMesh implements MeshNode {
     }
   }
 
-  /** A listener that throws is a bug of its own: it must not reach libp2p, nor the other listeners. */
-  #tell(say: (listener: MeshListener) => void): void {
-    for (const listener of this.#listeners) {
-      try {
-        say(listener)
-      } catch (error) {
-        this.#deps.onFailure('mesh listener', error)
-      }
-    }
-  }
-
   /** @throws ShoalError `not-running` */
   #up(): Running {
     if (this.#running === undefined) throw new ShoalError('not-running', 'the mesh is not running')
     return this.#running
   }
-}
-
-function gossipName(topic: string): 'have' | 'health' | 'other' {
-  if (topic === GOSSIP_HAVE_TOPIC) return 'have'
-  return topic === GOSSIP_HEALTH_TOPIC ? 'health' : 'other'
 }

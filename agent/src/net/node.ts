@@ -1,6 +1,7 @@
 // The libp2p node with every limit set: the one place that knows the options and why each has its value. Facts "M…" are
 // measured in test/canary. Knows nothing of chunks, manifests or who our peers are.
-import { type GossipSub, gossipsub } from '@libp2p/gossipsub'
+import { createHash } from 'node:crypto'
+import { type GossipSub, gossipsub, type Message } from '@libp2p/gossipsub'
 import { type Identify, identify } from '@libp2p/identify'
 import type { Connection, Libp2p, PeerId as NodePeerId } from '@libp2p/interface'
 import { mdns } from '@libp2p/mdns'
@@ -9,8 +10,14 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { type Ping, ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
-import { GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC, LIMITS } from '@shoal/protocol/messages.ts'
+import {
+  GOSSIP_HAVE_TOPIC,
+  GOSSIP_HEALTH_TOPIC,
+  GOSSIP_ORIGIN_TOPIC,
+  LIMITS,
+} from '@shoal/protocol/messages.ts'
 import { createLibp2p } from 'libp2p'
+import { KEPT_CONNECTIONS, VISITOR_CONNECTIONS } from '../plan/connection-choice.ts'
 import { isDialable } from './addresses.ts'
 import { admitted, type Role } from './admission.ts'
 import { guardedYamux, type MuxerSettings } from './guarded-yamux.ts'
@@ -18,13 +25,15 @@ import type { HostIdentity } from './identity.ts'
 import type { MeshSecret } from './mesh-secret.ts'
 import type { PeerGate } from './peer-gate.ts'
 
-export const GOSSIP_TOPICS = [GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC] as const
+export const GOSSIP_TOPICS = [GOSSIP_HAVE_TOPIC, GOSSIP_HEALTH_TOPIC, GOSSIP_ORIGIN_TOPIC] as const
 /** What the ids of gossipsub's protocol versions begin with. */
 export const GOSSIP_PROTOCOLS = '/meshsub/'
 /** mDNS service name: other libp2p programs on the network neither see us nor are seen. */
 const MDNS_SERVICE = '_shoal-mesh._udp.local'
-/** Hosts in one mesh that this one keeps connections to. */
-export const MAX_MESH_CONNECTIONS = 128
+/** Connections in all. A host that is full still lets others in, so that they can ask whom it knows. */
+export const MAX_MESH_CONNECTIONS = KEPT_CONNECTIONS + VISITOR_CONNECTIONS
+/** Bytes of a message's id: no admitted host can make another message with an id it knows. */
+const MESSAGE_ID_BYTES = 12
 
 export type MeshLibp2p = Libp2p<{
   readonly identify: Identify
@@ -85,7 +94,8 @@ export async function createNode(settings: NodeSettings): Promise<MeshLibp2p> {
       addressDialTimeout: 3_000,
     },
     // Only measures round trips. The muxer finds peers that are gone: on a slow link a ping may wait behind seconds of data.
-    connectionMonitor: { pingInterval: 10_000, abortConnectionOnPingFailure: false },
+    // Each costs about 0.5 KB both ways, on a hundred connections.
+    connectionMonitor: { pingInterval: 30_000, abortConnectionOnPingFailure: false },
     connectionGater: {
       denyDialPeer: denies,
       denyDialMultiaddr: (address) => !isDialable(address),
@@ -138,6 +148,19 @@ function gossipOptions(): Parameters<typeof gossipsub>[0] {
   }
   return {
     globalSignaturePolicy: 'StrictSign',
+    // Every message comes once over each link of the gossip mesh, mostly in one direction, so the number of links is what gossip
+    // costs. With 4 links of each host a mesh of 1,000 is six steps wide; what a lost link swallows is made up for by ids (below).
+    D: 4,
+    Dlo: 3,
+    Dhi: 6,
+    Dscore: 2,
+    Dout: 1,
+    // Ids of what was heard go to four more peers at each of two heartbeats, however many are connected (the default is a quarter
+    // of them, three times): whoever missed a message is told of it eight times on average, by as many peers.
+    gossipFactor: 0,
+    Dlazy: 4,
+    mcacheGossip: 2,
+    msgIdFn: messageId,
     fallbackToFloodsub: false,
     floodPublish: false,
     doPX: false,
@@ -165,4 +188,13 @@ function gossipOptions(): Parameters<typeof gossipsub>[0] {
       topics: Object.fromEntries(GOSSIP_TOPICS.map((name) => [name, topic])),
     },
   }
+}
+
+/** The default is the author's key and its sequence number, 44 bytes; ids are most of what is said of a message already known. */
+function messageId(message: Message): Uint8Array {
+  if (message.type !== 'signed') throw new Error('the signature policy lets no other message in')
+  const sequence = Buffer.alloc(8)
+  sequence.writeBigUInt64BE(message.sequenceNumber)
+  const digest = createHash('sha256').update(message.from.toMultihash().bytes).update(sequence).digest()
+  return digest.subarray(0, MESSAGE_ID_BYTES)
 }

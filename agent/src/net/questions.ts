@@ -12,6 +12,11 @@ import {
   type ManifestAsk,
   manifestAnswerSchema,
   manifestAskSchema,
+  TURN_PROTOCOL,
+  type TurnAnswer,
+  type TurnAsk,
+  turnAnswerSchema,
+  turnAskSchema,
 } from '@shoal/protocol/messages.ts'
 import { z } from 'zod'
 import type { Question } from './ask.ts'
@@ -35,6 +40,14 @@ export const manifestQuestion: Question<ManifestAsk, ManifestAnswer> = {
   askLimitBytes: LIMITS.manifestAsk,
   answer: manifestAnswerSchema,
   answerLimitBytes: LIMITS.manifestAnswer,
+}
+
+export const turnQuestion: Question<TurnAsk, TurnAnswer> = {
+  protocol: TURN_PROTOCOL,
+  ask: turnAskSchema,
+  askLimitBytes: LIMITS.turnAsk,
+  answer: turnAnswerSchema,
+  answerLimitBytes: LIMITS.turnAnswer,
 }
 
 /** Where a host can be reached: each address is a multiaddr that ends in its peer id. */

@@ -1,21 +1,24 @@
 // Which protocols this host answers, each behind its limits, each answer as supervised work.
 import { messageOf } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
-import { CHUNK_PROTOCOL } from '@shoal/protocol/messages.ts'
+import { CHUNK_PROTOCOL, TELL_PROTOCOL } from '@shoal/protocol/messages.ts'
 import type { Tasks } from '@shoal/protocol/service.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
+import type { MeshPace } from '../limits-port.ts'
 import { Answerer, MAX_ASKS_PER_PEER, type Question } from './ask.ts'
 import { ChunkServer } from './chunk-server.ts'
-import type { MeshHandlers } from './mesh.ts'
+import type { AnswerTurn, MeshHandlers } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
 import type { MeshLibp2p } from './node.ts'
-import { haveQuestion, manifestQuestion, type PeersAnswer, peersQuestion } from './questions.ts'
+import { haveQuestion, manifestQuestion, type PeersAnswer, peersQuestion, turnQuestion } from './questions.ts'
 import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
+import { MAX_TELL_STREAMS_PER_PEER, TellServer } from './tell-server.ts'
 import type { Traffic } from './traffic.ts'
 
 /** Streams beyond our own limit still get a polite `busy`; beyond this libp2p resets them before they cost anything. */
 const MAX_CHUNK_STREAMS_PER_CONNECTION = 2 * MAX_STREAMS_PER_PEER
 const MAX_ASK_STREAMS_PER_CONNECTION = 2 * MAX_ASKS_PER_PEER
+const MAX_TELL_STREAMS_PER_CONNECTION = 2 * MAX_TELL_STREAMS_PER_PEER
 
 export interface ServingDeps {
   readonly node: MeshLibp2p
@@ -24,6 +27,8 @@ export interface ServingDeps {
   readonly log: MeshLog
   readonly traffic: Traffic
   readonly handlers: MeshHandlers
+  readonly turn: AnswerTurn | undefined
+  readonly pace: MeshPace | undefined
   readonly tellPeers: (asker: PeerId) => PeersAnswer
   /** A peer broke the rules of the wire. */
   readonly onBadMessage: () => void
@@ -51,6 +56,7 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
     messageBytes: deps.messageBytes,
     maxUploads: deps.maxUploads,
     noProgressMs: deps.noProgressMs,
+    pace: deps.pace?.uploads.bind(deps.pace),
   })
   await node.handle(
     CHUNK_PROTOCOL,
@@ -61,6 +67,19 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
     {
       maxInboundStreams: MAX_CHUNK_STREAMS_PER_CONNECTION,
       maxOutboundStreams: MAX_CHUNK_STREAMS_PER_CONNECTION,
+    },
+  )
+
+  const tells = new TellServer({ clock, told: handlers.told.bind(handlers), onBadMessage, onFailure })
+  await node.handle(
+    TELL_PROTOCOL,
+    (stream, connection) => {
+      const peer = parsePeerId(connection.remotePeer.toString())
+      tasks.run('hear tells', (signal) => tells.serve(stream, peer, signal))
+    },
+    {
+      maxInboundStreams: MAX_TELL_STREAMS_PER_CONNECTION,
+      maxOutboundStreams: MAX_TELL_STREAMS_PER_CONNECTION,
     },
   )
 
@@ -83,5 +102,6 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
   }
   await answer(haveQuestion, handlers.have.bind(handlers))
   await answer(manifestQuestion, handlers.manifest.bind(handlers))
+  if (deps.turn !== undefined) await answer(turnQuestion, deps.turn)
   await answer(peersQuestion, async (peer) => deps.tellPeers(peer))
 }

@@ -12,6 +12,9 @@ import type { SourceScores } from './source-score.ts'
 
 /** Weight of the newest sample in smoothed sizes and durations. */
 const WEIGHT = 0.3
+/** A chunk that its holder gives to others just now is left alone for so long, or for this part of what a chunk takes. */
+const DEFER_MS = 75
+const DEFER_PART = 4
 
 export interface PlanSettings {
   readonly blob: string
@@ -23,6 +26,8 @@ export interface PlanSettings {
   /** Requests open at once to the origin, and in all. */
   readonly originDepth: number
   readonly totalDepth: number
+  /** How many hosts of the site speak to the origin for this blob. */
+  readonly originFetchers: number
   /** No origin before this time: peers are being asked what they hold. */
   readonly originNotBefore: number
 }
@@ -39,6 +44,8 @@ export class BlobState {
   readonly choice: PeerChoice
   /** Chunks that only the origin may bring. */
   readonly originOnly = new Set<number>()
+  /** Chunks that were asked for too early, and until when they are left alone: copies are being made. Not open meanwhile. */
+  readonly deferred = new Map<number, number>()
   whole: boolean
   #chunkBytes = 0
   #peerChunkMs = 0
@@ -59,6 +66,8 @@ export class BlobState {
 
   launch(index: number, source: string, why: Assignment['why'], now: number): Assignment {
     if (this.picker.close(index)) this.peers.changed(index, -1)
+    const peer = this.peers.get(source)
+    if (peer !== undefined) peer.askedSince++
     return this.flights.launch(index, source, why, now)
   }
 
@@ -67,13 +76,34 @@ export class BlobState {
     if (!this.held.has(index)) this.held.add(index)
     this.gate.gained(now)
     this.originOnly.delete(index)
+    this.deferred.delete(index)
     if (this.picker.close(index)) this.peers.changed(index, -1)
   }
 
   /** The chunk is to be asked for again, unless it is held or somebody else is bringing it. */
   reopen(index: number): void {
     if (this.held.has(index) || this.flights.of(index).length > 0) return
+    this.deferred.delete(index)
     if (this.picker.open(index)) this.peers.changed(index, 1)
+  }
+
+  /** A holder gives the chunk to others just now, and the other holders most likely too: not to be asked for at once. */
+  defer(index: number, now: number): void {
+    if (this.held.has(index) || this.flights.of(index).length > 0) return
+    const waitMs = Math.max(DEFER_MS, this.#peerChunkMs / DEFER_PART)
+    // On a grid, so that many of them cost few decisions.
+    const gridMs = 2 ** Math.floor(Math.log2(waitMs / 2))
+    this.deferred.set(index, Math.ceil((now + waitMs) / gridMs) * gridMs)
+  }
+
+  /** Opens what has been left alone for long enough. @returns when the next is due; infinite when none is */
+  recall(now: number): number {
+    let next = Number.POSITIVE_INFINITY
+    for (const [index, until] of this.deferred) {
+      if (until <= now) this.reopen(index)
+      else if (until < next) next = until
+    }
+    return next
   }
 
   /** @returns the flight's id, to be aborted */
@@ -96,6 +126,10 @@ export class BlobState {
     }
     this.#peerChunkMs = smoothed(this.#peerChunkMs, durationMs)
     this.readers.broughtByPeer(index, WINDOW_CHUNKS)
+  }
+
+  get peerChunkMs(): number {
+    return this.#peerChunkMs
   }
 
   /** What a chunk usually takes a source, in milliseconds; for one never measured, what it takes the others. */

@@ -22,6 +22,14 @@ export {
   SLOW_STALL_MS,
   STALL_MS,
 } from './plan-round.ts'
+
+/** News within this time, or the given part of what a chunk takes, may be gathered before the next decision. */
+const LEAST_SETTLE_MS = 5
+const MOST_SETTLE_MS = 50
+const SETTLE_PART = 16
+
+/** Requests open to peers, for one blob. More only make their lines longer: see docs/simulation.md. */
+export const PEER_DEPTH = 5
 export { WINDOW_CHUNKS } from './readers.ts'
 
 export class DownloadPlan {
@@ -45,6 +53,17 @@ export class DownloadPlan {
     return this.#state.flights.count
   }
 
+  /** More could be asked for at once: what a peer gains may change the next decision now, not only later. */
+  get hasRoom(): boolean {
+    const { flights, settings } = this.#state
+    return flights.count - flights.countOf(ORIGIN) < settings.totalDepth
+  }
+
+  /** How long news of peers may be gathered before the next decision, in milliseconds: little beside what a chunk takes. */
+  get settleMs(): number {
+    return Math.min(Math.max(this.#state.peerChunkMs / SETTLE_PART, LEAST_SETTLE_MS), MOST_SETTLE_MS)
+  }
+
   /** Indices now being fetched from the origin: told to peers, so that they do not fetch them too. */
   originClaims(): number[] {
     return [...this.#state.flights.all()]
@@ -55,6 +74,12 @@ export class DownloadPlan {
   /** From now on every chunk is wanted. */
   fetchWhole(): void {
     this.#state.whole = true
+  }
+
+  /** From now on only what readers want. @returns ids of assignments, all of them over, to be aborted */
+  fetchParts(): number[] {
+    this.#state.whole = false
+    return [...this.#state.flights.all()].map((flight) => this.#state.cancel(flight))
   }
 
   // --- what is known of sources -------------------------------------------------------------------------------
@@ -68,10 +93,19 @@ export class DownloadPlan {
     this.#state.scores.sign(peer, now)
   }
 
-  /** A peer announced chunks it has stored since it was last heard of. */
-  peerGained(peer: string, indices: Iterable<number>, now: number): void {
-    this.#state.peers.gained(peer, indices, now)
+  /**
+   * A peer announced chunks it has stored since it was last heard of.
+   * @returns whether that may change the next decision now
+   */
+  peerGained(peer: string, indices: Iterable<number>, now: number): boolean {
+    const isUseful = this.#state.peers.gained(peer, indices, now)
     this.#state.scores.sign(peer, now)
+    return isUseful && this.hasRoom
+  }
+
+  /** A peer said how many requests it has to serve. @param served it said so with a chunk */
+  peerLoad(peer: string, line: number, served: boolean): void {
+    this.#state.peers.loaded(peer, line, served)
   }
 
   knowsPeer(peer: string): boolean {
@@ -115,6 +149,7 @@ export class DownloadPlan {
     const flight = this.#state.flights.get(id)
     if (flight === undefined) return
     flight.lastProgressAt = now
+    flight.firstProgressAt ??= now
     this.#state.scores.sign(flight.assignment.source, now)
   }
 
@@ -137,6 +172,10 @@ export class DownloadPlan {
     if (flight === undefined) return false
     const { index, source } = flight.assignment
     this.#state.flights.end(flight)
+    if (code === 'peer-later') {
+      this.#state.defer(index, now)
+      return false
+    }
     this.#state.reopen(index)
     if (source === ORIGIN) {
       this.#state.gate.failed(code, now)
@@ -160,7 +199,8 @@ export class DownloadPlan {
 
   /** Something wanted is missing, nothing is in flight, and no source could bring it even later. */
   hopeless(now: number): boolean {
-    if (this.complete || this.#state.flights.count > 0 || this.#state.gate.allowed || !this.#state.wantsAny())
+    const { flights, gate, deferred } = this.#state
+    if (this.complete || flights.count > 0 || deferred.size > 0 || gate.allowed || !this.#state.wantsAny())
       return false
     for (const peer of this.#state.peers.all()) {
       if (this.#state.scores.banned(peer.id, now)) continue

@@ -17,6 +17,8 @@ export interface Flight {
   readonly assignment: Assignment
   readonly startedAt: number
   lastProgressAt: number
+  /** When its first bytes came: until then it waited in line at its source. */
+  firstProgressAt: number | undefined
 }
 
 export class Flights {
@@ -50,7 +52,7 @@ export class Flights {
 
   launch(index: number, source: string, why: Assignment['why'], now: number): Assignment {
     const assignment: Assignment = { id: this.#nextId++, index, source, why }
-    const flight: Flight = { assignment, startedAt: now, lastProgressAt: now }
+    const flight: Flight = { assignment, startedAt: now, lastProgressAt: now, firstProgressAt: undefined }
     this.#byId.set(assignment.id, flight)
     const same = this.#byIndex.get(index)
     if (same === undefined) this.#byIndex.set(index, [flight])

@@ -3,15 +3,17 @@
 import type { Flights } from './flights.ts'
 import { shareWeight } from './origin-share.ts'
 import { holdsChunk, type Peer, type PeerTable, usefulCount } from './peer-table.ts'
-import type { ScoreView, SourceScores } from './source-score.ts'
+import type { SourceScores, Standing } from './source-score.ts'
 import type { WakeTime } from './wake-time.ts'
 
+/** A place in line at a host of the same rack, of the same site, of another site: how many times as dear. */
+const FAR = [0.8, 1, 4] as const
 /** Larger than any cost of a measured peer, in seconds a byte. */
 const UNTRIED = 1e9
 
 export interface Choice {
   readonly peer: Peer
-  readonly view: ScoreView
+  readonly standing: Standing
 }
 
 export class PeerChoice {
@@ -19,7 +21,9 @@ export class PeerChoice {
   readonly #flights: Flights
   readonly #scores: SourceScores
   readonly #selfSeed: number
-  #usable: Choice[] = []
+  #usable: Choice[] | undefined
+  #now = 0
+  #wake: WakeTime | undefined
 
   /** @param selfSeed makes ties fall differently on every host, so that not all ask the same peer */
   constructor(peers: PeerTable, flights: Flights, scores: SourceScores, selfSeed: number) {
@@ -29,20 +33,16 @@ export class PeerChoice {
     this.#selfSeed = selfSeed
   }
 
-  /** Takes stock for one decision; tells `wake` when peers that may not be asked now may be again. */
+  /** Begins one decision; `wake` is told when peers that may not be asked now may be again, once somebody asks for one. */
   refresh(now: number, wake: WakeTime): void {
-    this.#usable = []
-    for (const peer of this.#peers.all()) {
-      if (peer.holds === undefined) continue
-      const view = this.#scores.view(peer.id, now)
-      if (view.usable) this.#usable.push({ peer, view })
-      else wake.by(view.usableAt)
-    }
+    this.#usable = undefined
+    this.#now = now
+    this.#wake = wake
   }
 
   /** Some peer that holds the chunk has room for a request. */
   any(index: number): boolean {
-    return this.#usable.some((choice) => holdsChunk(choice.peer, index) && this.#hasRoom(choice))
+    return this.#all().some((choice) => holdsChunk(choice.peer, index) && this.#hasRoom(choice))
   }
 
   /** The best peer for one chunk. @param urgent a reader waits: proven peers before untried ones */
@@ -53,18 +53,61 @@ export class PeerChoice {
     )
   }
 
-  /** The best peer for some open chunk, whichever. @param salt varies how ties fall */
-  forAny(openCount: number, salt: number, exhausted: ReadonlySet<Choice>): Choice | undefined {
-    return this.#cheapest(
-      (choice) => usefulCount(choice.peer, openCount) > 0 && !exhausted.has(choice),
-      (choice) => this.#cost(choice, salt, false),
-    )
+  /** Peers that could bring some open chunk now. */
+  useful(openCount: number): Choice[] {
+    const useful: Choice[] = []
+    for (const peer of this.#peers.all()) {
+      // The cheap question first: most peers have nothing that is still open.
+      if (usefulCount(peer, openCount) === 0) continue
+      const standing = this.#usableNow(peer.id)
+      if (standing !== undefined && this.#flights.countOf(peer.id) < standing.depth)
+        useful.push({ peer, standing })
+    }
+    return useful
+  }
+
+  /** The best of these, taken out when it has no room left after one more request. @param salt varies how ties fall */
+  bestOf(choices: Choice[], salt: number): Choice | undefined {
+    let bestAt = -1
+    let bestCost = Number.POSITIVE_INFINITY
+    for (let at = 0; at < choices.length; at++) {
+      const choice = choices[at]
+      if (choice === undefined) continue
+      const cost = this.#cost(choice, salt, false)
+      if (cost >= bestCost) continue
+      bestAt = at
+      bestCost = cost
+    }
+    const best = choices[bestAt]
+    if (best !== undefined && this.#flights.countOf(best.peer.id) + 1 >= best.standing.depth)
+      drop(choices, bestAt)
+    return best
+  }
+
+  #all(): readonly Choice[] {
+    if (this.#usable !== undefined) return this.#usable
+    const usable: Choice[] = []
+    for (const peer of this.#peers.all()) {
+      if (peer.holds === undefined) continue
+      const standing = this.#usableNow(peer.id)
+      if (standing !== undefined) usable.push({ peer, standing })
+    }
+    this.#usable = usable
+    return usable
+  }
+
+  #usableNow(peer: string): Standing | undefined {
+    const standing = this.#scores.standing(peer)
+    const usableAt = Math.max(standing.coolUntil, standing.busyUntil, standing.banUntil)
+    if (usableAt <= this.#now) return standing
+    this.#wake?.by(usableAt)
+    return undefined
   }
 
   #cheapest(fits: (choice: Choice) => boolean, costOf: (choice: Choice) => number): Choice | undefined {
     let best: Choice | undefined
     let bestCost = Number.POSITIVE_INFINITY
-    for (const choice of this.#usable) {
+    for (const choice of this.#all()) {
       if (!this.#hasRoom(choice) || !fits(choice)) continue
       const cost = costOf(choice)
       if (cost >= bestCost) continue
@@ -74,16 +117,24 @@ export class PeerChoice {
     return best
   }
 
-  #hasRoom({ peer, view }: Choice): boolean {
-    return this.#flights.countOf(peer.id) < view.depth
+  #hasRoom({ peer, standing }: Choice): boolean {
+    return this.#flights.countOf(peer.id) < standing.depth
   }
 
-  #cost({ peer, view }: Choice, salt: number, urgent: boolean): number {
+  /** Seconds a byte, roughly: how long the line at the peer is, times what a place in it has cost so far. */
+  #cost({ peer, standing: { rate } }: Choice, salt: number, urgent: boolean): number {
     const flights = this.#flights.countOf(peer.id)
-    const rate = view.rateBytesPerSecond
-    if (rate > 0) return (flights + 1) / rate
-    // Untried peers are taken for fast, since that is how they get measured; but not for what a reader waits for.
     const tie = shareWeight(peer.seed.seed ^ this.#selfSeed, salt) / 2 ** 32
-    return (urgent ? UNTRIED : -UNTRIED) + flights + tie
+    if (rate > 0) {
+      const line = Math.max(flights, peer.line + peer.askedSince) + 1
+      return (FAR[peer.distance] * (line + tie)) / (rate * (peer.usualLine + 1))
+    }
+    // Untried peers are taken for fast, since that is how they get measured; but not for what a reader waits for.
+    return (urgent ? UNTRIED : -UNTRIED) + FAR[peer.distance] * (flights + 1 + tie)
   }
+}
+
+function drop(choices: Choice[], at: number): void {
+  const last = choices.pop()
+  if (last !== undefined && at < choices.length) choices[at] = last
 }

@@ -2,6 +2,7 @@
 // brought from the origin lately. All of it hearsay: it decides whom to ask, never what to believe.
 import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import type { ChunkPicker } from './chunk-picker.ts'
+import type { Distance } from './neighbours.ts'
 import { type ShareSeed, shareSeed } from './origin-share.ts'
 
 /** What a peer says it is fetching from the origin counts for this long after it said so. */
@@ -11,6 +12,7 @@ export interface Peer {
   readonly id: string
   readonly seed: ShareSeed
   holds: ChunkMap | 'all' | undefined
+  distance: Distance
   /** Open chunks among those it holds; kept only for a map. */
   useful: number
   wanting: boolean
@@ -25,6 +27,10 @@ export interface Peer {
   claims: ReadonlyMap<number, number>
   /** When it last said what it is fetching. */
   claimsAt: number
+  /** Requests that are served or wait there, by its last word; those of ours that have gone there since; and the smoothed first. */
+  line: number
+  askedSince: number
+  usualLine: number
   /** Chunks that it left lying when asked, and until when they do not count as held by it. */
   readonly stalled: Map<number, number>
 }
@@ -33,6 +39,8 @@ export interface PeerFacts {
   readonly holds: ChunkMap | 'all' | undefined
   readonly wanting: boolean
   readonly claimed?: Iterable<number>
+  /** Absent: as it is known, or near. */
+  readonly distance?: Distance
 }
 
 export class PeerTable {
@@ -41,6 +49,7 @@ export class PeerTable {
   readonly #picker: ChunkPicker
   readonly #owns: (peer: string, index: number) => boolean
   readonly #peers = new Map<string, Peer>()
+  #version = 0
 
   /**
    * @param held chunks of this host, kept up to date by the plan
@@ -58,6 +67,11 @@ export class PeerTable {
     this.#owns = owns
   }
 
+  /** Grows whenever a peer comes, goes, begins or ends to want the blob, or comes to hold all of it. */
+  get version(): number {
+    return this.#version
+  }
+
   get(id: string): Peer | undefined {
     return this.#peers.get(id)
   }
@@ -73,15 +87,22 @@ export class PeerTable {
   learn(id: string, facts: PeerFacts, now: number): void {
     const known = this.#peers.get(id)
     const peer = known ?? this.#newcomer(id, now)
+    if (facts.wanting !== peer.wanting || (facts.holds === 'all') !== (peer.holds === 'all')) this.#version++
     if (facts.wanting && !peer.wanting) {
       peer.wantingSince = now
       peer.lastBroughtAt = now
       peer.brought = 0
     }
     peer.wanting = facts.wanting
+    if (facts.distance !== undefined && facts.distance !== peer.distance) {
+      peer.distance = facts.distance
+      this.#version++
+    }
     if (facts.claimed !== undefined || facts.holds !== undefined) peer.heardAt = now
     if (facts.claimed !== undefined) {
-      peer.claims = new Map([...facts.claimed].map((index) => [index, peer.claims.get(index) ?? now]))
+      const claims = new Map<number, number>()
+      for (const index of facts.claimed) claims.set(index, peer.claims.get(index) ?? now)
+      if (claims.size + peer.claims.size > 0) peer.claims = claims
       peer.claimsAt = now
     }
     if (known !== undefined && facts.holds instanceof ChunkMap && peer.holds !== 'all') {
@@ -94,12 +115,16 @@ export class PeerTable {
     this.#count(peer)
   }
 
-  /** A peer announced chunks that it has stored. Unknown peers and indices beyond the blob are passed over. */
-  gained(id: string, indices: Iterable<number>, now: number): void {
+  /**
+   * A peer announced chunks that it has stored. Unknown peers and indices beyond the blob are passed over.
+   * @returns whether it could bring one that is still to be asked for
+   */
+  gained(id: string, indices: Iterable<number>, now: number): boolean {
     const peer = this.#peers.get(id)
-    if (peer === undefined) return
+    if (peer === undefined) return false
     peer.heardAt = now
-    if (peer.holds === 'all') return
+    if (peer.holds === 'all') return false
+    const usefulBefore = peer.useful
     peer.holds ??= new ChunkMap(this.#held.chunkCount)
     let brought = 0
     for (const index of indices) {
@@ -108,9 +133,20 @@ export class PeerTable {
       this.#picker.addCopy(index)
       if (this.#picker.isOpen(index)) peer.useful++
     }
-    if (brought === 0) return
-    peer.brought += brought
-    peer.lastBroughtAt = now
+    if (brought > 0) {
+      peer.brought += brought
+      peer.lastBroughtAt = now
+    }
+    return peer.useful > usefulBefore
+  }
+
+  /** How many requests a peer has to serve, by its own word. */
+  loaded(id: string, line: number, smooth: boolean): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined) return
+    peer.line = line
+    peer.askedSince = 0
+    if (smooth) peer.usualLine = peer.usualLine * 0.7 + line * 0.3
   }
 
   /** The peer turned out not to hold a chunk. */
@@ -119,6 +155,7 @@ export class PeerTable {
     if (peer?.holds === undefined) return
     if (peer.holds === 'all') {
       peer.holds = ChunkMap.full(this.#held.chunkCount)
+      this.#version++
       this.#count(peer)
     }
     if (!peer.holds.delete(index)) return
@@ -134,6 +171,7 @@ export class PeerTable {
   remove(id: string): void {
     const peer = this.#peers.get(id)
     if (peer === undefined) return
+    this.#version++
     this.#forget(peer)
     this.#peers.delete(id)
   }
@@ -150,6 +188,7 @@ export class PeerTable {
       id,
       seed: shareSeed(this.#blob, id),
       holds: undefined,
+      distance: 1,
       useful: 0,
       wanting: false,
       wantingSince: now,
@@ -159,7 +198,11 @@ export class PeerTable {
       claims: new Map(),
       claimsAt: now,
       stalled: new Map(),
+      line: 0,
+      askedSince: 0,
+      usualLine: 0,
     }
+    this.#version++
     this.#peers.set(id, peer)
     return peer
   }
@@ -179,6 +222,12 @@ export class PeerTable {
 
 export function holdsChunk(peer: Peer, index: number): boolean {
   return peer.holds === 'all' || peer.holds?.has(index) === true
+}
+
+/** Until when a peer's word that it is fetching a chunk from the origin is honoured; 0 when it has not given it. */
+export function claimEnd(peer: Peer, index: number, patienceMs: number): number {
+  const since = peer.claims.get(index)
+  return since === undefined ? 0 : Math.min(peer.claimsAt + CLAIM_MS, since + patienceMs)
 }
 
 /** It holds the chunk, and nothing speaks against its bringing it. */

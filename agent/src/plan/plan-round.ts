@@ -59,11 +59,13 @@ export class PlanRound {
     const isWanted = !held.complete && (whole || readers.count > 0)
     if (isWanted) choice.refresh(this.#now, this.#wake)
     const replaced = this.#replace()
+    const recallAt = this.#state.recall(this.#now)
     if (isWanted) {
       // Who was just found wanting must not be asked again at once.
       if (replaced.length > 0) choice.refresh(this.#now, this.#wake)
       gate.refresh(this.#now, whole, this.#wake)
-      this.#room = Math.min(this.#room, settings.totalDepth - flights.count)
+      // What the origin is asked for is bounded by itself: it must not keep a host that speaks to it from its peers.
+      this.#room = Math.min(this.#room, settings.totalDepth - (flights.count - flights.countOf(ORIGIN)))
       this.#serveReaders()
       if (whole) {
         // Our share of the origin before what peers have: nobody else brings it, and the others wait for it.
@@ -71,6 +73,7 @@ export class PlanRound {
         this.#fillPeers()
       }
       this.#hedge()
+      if (this.#room > 0) this.#wake.by(recallAt)
       if (!gate.allowed && flights.count === 0) this.#watchHope()
     }
     return { start: this.#start, cancel: [...orphans, ...replaced], wakeAt: this.#wake.at }
@@ -128,7 +131,7 @@ export class PlanRound {
   #serve(reader: Reader, index: number, ahead: number): void {
     if (this.#room <= 0) return
     const best = this.#best(index, ahead === 0)
-    const proven = best !== undefined && best.view.rateBytesPerSecond > 0
+    const proven = best !== undefined && best.standing.rate > 0
     if (proven) {
       this.#launch(index, best.peer.id, 'window')
       return
@@ -156,14 +159,15 @@ export class PlanRound {
   }
 
   #fillPeers(): void {
-    const allowed =
-      this.#state.originOnly.size === 0 ? undefined : (index: number) => !this.#state.originOnly.has(index)
-    const exhausted = new Set<Choice>()
-    while (this.#room > 0 && this.#state.picker.openCount > 0) {
-      const best = this.#state.choice.forAny(this.#state.picker.openCount, this.#start.length, exhausted)
+    const { picker, choice, originOnly } = this.#state
+    if (this.#room <= 0 || picker.openCount === 0) return
+    let choices = choice.useful(picker.openCount)
+    while (this.#room > 0 && picker.openCount > 0 && choices.length > 0) {
+      const best = choice.bestOf(choices, this.#start.length)
       if (best?.peer.holds === undefined) return
-      const index = this.#state.picker.rarest(best.peer.holds, allowed)
-      if (index === undefined) exhausted.add(best)
+      const allowed = originOnly.size === 0 ? undefined : (index: number) => !originOnly.has(index)
+      const index = picker.rarest(best.peer.holds, allowed)
+      if (index === undefined) choices = choices.filter((other) => other !== best)
       else this.#launch(index, best.peer.id, 'rarest')
     }
   }
@@ -188,7 +192,7 @@ export class PlanRound {
       if (flight === undefined || second !== undefined || reader.next >= reader.afterLast) continue
       this.#hedgeOne(flight, reader.waitingSince + STALL_MS, reader)
     }
-    if (!this.#state.whole || this.#state.picker.openCount > 0) return
+    if (!this.#state.whole || this.#state.picker.openCount + this.#state.deferred.size > 0) return
     let twice = 0
     for (const { assignment } of this.#state.flights.all()) if (assignment.why === 'end-game') twice++
     for (const flight of [...this.#state.flights.all()]) {
@@ -204,7 +208,8 @@ export class PlanRound {
     if (this.#room <= 0 || this.#state.originOnly.has(index)) return false
     const lateAt = Math.max(
       notBefore,
-      flight.startedAt + Math.max(ENDGAME_AFTER_MS, 2 * this.#state.usualMs(source)),
+      (flight.firstProgressAt ?? flight.startedAt) +
+        Math.max(ENDGAME_AFTER_MS, 2 * this.#state.usualMs(source)),
     )
     if (lateAt > this.#now) {
       this.#wake.by(lateAt)
@@ -234,7 +239,7 @@ export class PlanRound {
   #launch(index: number, source: string, why: Assignment['why']): void {
     this.#start.push(this.#state.launch(index, source, why, this.#now))
     this.#wake.by(this.#now + STALL_MS)
-    this.#room--
+    if (source !== ORIGIN) this.#room--
   }
 
   /** Hope ends by time alone. */

@@ -55,6 +55,17 @@ export interface ScoreView {
   readonly trustedUntil: number
 }
 
+/** The part of a score that a choice among many sources needs; changes in place. */
+export interface Standing {
+  readonly rate: number
+  readonly depth: number
+  readonly coolUntil: number
+  readonly busyUntil: number
+  readonly banUntil: number
+}
+
+const UNHEARD: Standing = { rate: 0, depth: FIRST_DEPTH, coolUntil: 0, busyUntil: 0, banUntil: 0 }
+
 const UNKNOWN: ScoreView = {
   rateBytesPerSecond: 0,
   depth: FIRST_DEPTH,
@@ -120,6 +131,11 @@ export class SourceScores {
     return false
   }
 
+  /** When the source may be asked again, how many requests it may have, and its rate: what a choice among many looks at. */
+  standing(source: string): Standing {
+    return this.#scores.get(source) ?? UNHEARD
+  }
+
   view(source: string, now: number): ScoreView {
     const score = this.#scores.get(source)
     if (score === undefined) return UNKNOWN
@@ -141,15 +157,23 @@ export class SourceScores {
     return (this.#scores.get(source)?.banUntil ?? 0) > now
   }
 
+  /** Forgets whoever has been silent for longest, and is not banned if others are not. */
+  #forgetOne(): void {
+    let least: string | undefined
+    let leastAt = Number.POSITIVE_INFINITY
+    for (const [source, score] of this.#scores) {
+      const at = Math.max(score.signAt, score.banUntil, score.coolUntil, score.busyUntil)
+      if (at >= leastAt && least !== undefined) continue
+      least = source
+      leastAt = at
+    }
+    if (least !== undefined) this.#scores.delete(least)
+  }
+
   #touch(source: string): Score {
     const known = this.#scores.get(source)
-    if (known !== undefined) {
-      this.#scores.delete(source)
-      this.#scores.set(source, known)
-      return known
-    }
-    const oldest = this.#scores.size >= MAX_SOURCES ? this.#scores.keys().next().value : undefined
-    if (oldest !== undefined) this.#scores.delete(oldest)
+    if (known !== undefined) return known
+    if (this.#scores.size >= MAX_SOURCES) this.#forgetOne()
     const score: Score = {
       rate: 0,
       depth: FIRST_DEPTH,

@@ -2,12 +2,13 @@
 // where a token may go. Knows nothing of the Hub's routes, does not retry, keeps no link.
 import type { IncomingHttpHeaders } from 'node:http'
 import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
-import { abortError, type Clock, type Random, sleep, throwIfAborted } from '@shoal/protocol/time.ts'
+import { abortError, type Clock, sleep, throwIfAborted } from '@shoal/protocol/time.ts'
 import { Agent, buildConnector } from 'undici'
-import { type OriginBucket, OriginPace } from '../plan/origin-pace.ts'
+import type { OriginBucket } from '../plan/origin-buckets.ts'
 import { createConnectGuard, type ResolveHost, systemResolve } from './connect-guard.ts'
 import { isRedirect, parseRateLimit, parseRetryAfter, redirectTarget } from './http-facts.ts'
 import { LOOP_HEADER } from './loop-guard.ts'
+import type { OriginBudgets } from './origin-budgets.ts'
 
 const MAX_HEADER_BYTES = 16 * 1024
 const MAX_HOSTS = 256
@@ -35,7 +36,8 @@ export interface EgressOptions {
 
 export interface EgressDeps {
   readonly clock: Clock
-  readonly random: Random
+  /** Keeps the pace, for all upstreams and whoever else asks them. */
+  readonly budgets: Pick<OriginBudgets, 'delay' | 'take' | 'answered'>
   /** Value of the loop header; see loop-guard.ts. */
   readonly via: () => string
   readonly resolveHost?: ResolveHost | undefined
@@ -74,8 +76,6 @@ export interface Egress {
   get(request: EgressRequest, onRedirect?: (answer: EgressAnswer) => void): Promise<EgressAnswer>
   /** True when a URL has exactly the upstream's scheme, host and port. */
   isUpstream(url: URL): boolean
-  /** Milliseconds until a request of this kind may leave. */
-  paceDelay(kind: OriginBucket): number
   close(): Promise<void>
 }
 
@@ -83,7 +83,7 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
   const { clock } = deps
   const upstream = new URL(options.upstream)
   const guard = createConnectGuard(upstream, deps.resolveHost ?? systemResolve)
-  const pace = new OriginPace()
+  const { budgets } = deps
   const closing = new AbortController()
   const connectSocket = buildConnector({
     allowH2: false,
@@ -121,22 +121,27 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
 
   const isUpstream = (url: URL) => url.origin === upstream.origin
 
-  async function waitForPace(kind: OriginBucket, signal: AbortSignal): Promise<void> {
+  async function waitForPace(
+    kind: OriginBucket,
+    token: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (;;) {
       throwIfAborted(signal)
-      const waitMs = pace.delay(kind, clock.now())
+      const waitMs = budgets.delay(options.upstream, token, kind)
       if (waitMs <= 0) break
       if (waitMs > options.maxPaceWaitMs) throw rateLimited(upstream.host, waitMs)
       await sleep(clock, Math.ceil(waitMs), signal)
     }
-    pace.take(kind, clock.now())
+    budgets.take(options.upstream, token, kind)
   }
 
   async function send(request: EgressRequest): Promise<EgressAnswer> {
     const { url } = request
     const kind = isUpstream(url) ? request.kind : 'content'
     guard.checkHost(url.hostname)
-    await waitForPace(kind, request.signal)
+    await waitForPace(kind, request.token, request.signal)
+    const sentAt = clock.now()
     const headers: Record<string, string> = {
       'accept-encoding': 'identity',
       'user-agent': options.userAgent,
@@ -167,16 +172,12 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
     const header = (name: string) => single(answer.headers, name)
     const rateLimits = isUpstream(url) ? parseRateLimit(header('ratelimit')) : []
     for (const limit of rateLimits) deps.onRateLimit?.(limit.bucket, limit.remaining)
-    pace.answered(
-      kind,
-      {
-        status: answer.statusCode,
-        retryAfterMs: parseRetryAfter(header('retry-after'), clock.wallTime()),
-        rateLimits,
-      },
-      clock.now(),
-      deps.random.next(),
-    )
+    budgets.answered(options.upstream, request.token, kind, {
+      status: answer.statusCode,
+      retryAfterMs: parseRetryAfter(header('retry-after'), clock.wallTime()),
+      rateLimits,
+      sentAt,
+    })
     const encoding = answer.headers['content-encoding']
     const lengths: unknown = answer.headers['content-length']
     if ((encoding !== undefined && encoding !== 'identity') || Array.isArray(lengths)) {
@@ -207,7 +208,6 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
       }
     },
     isUpstream,
-    paceDelay: (kind) => pace.delay(kind, clock.now()),
     async close() {
       closing.abort(new ShoalError('not-running', 'the agent is stopping'))
       await Promise.all([contentAgent.destroy(), controlAgent.destroy()])

@@ -5,7 +5,8 @@ import { hasCode, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Commit, isCommit, type Repo, type Revision } from '@shoal/protocol/ids.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import type { Settings } from '../config.ts'
-import type { OriginBucket } from '../plan/origin-pace.ts'
+import type { Pace } from '../limits-port.ts'
+import type { OriginBucket } from '../plan/origin-buckets.ts'
 import type { ResolveHost } from './connect-guard.ts'
 import { createEgress, type EgressAnswer, readBody } from './egress.ts'
 import { parseNextLink } from './http-facts.ts'
@@ -13,7 +14,9 @@ import type { Hub, HubAnswer, HubRequest, HubRevision, HubTree } from './hub.ts'
 import { parseHubJson, parseRevision, TreeReader } from './hub-json.ts'
 import { refusalOf } from './hub-refusal.ts'
 import { hubRoutes } from './hub-routes.ts'
+import { OriginBudgets } from './origin-budgets.ts'
 import { createOriginSource, type TransferRule } from './origin-source.ts'
+import type { SharedLinks } from './shared-link.ts'
 import { askInOrder, type RetryRule, Upstream } from './upstreams.ts'
 
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024
@@ -48,6 +51,12 @@ export interface HubClientDeps {
   /** For metrics: what `RateLimit` says is left of `api`, `pages` or `resolvers`. */
   readonly onRateLimit?: (bucket: string, remaining: number) => void
   readonly resolveHost?: ResolveHost
+  /** The site's budgets at the origins; without it this host's alone. */
+  readonly budgets?: OriginBudgets
+  /** Links that other hosts of the site found; none without it. */
+  readonly links?: SharedLinks
+  /** Bandwidth limit on file content; none without it. */
+  readonly pace?: Pace
 }
 
 export interface HubClient extends Hub {
@@ -59,6 +68,7 @@ const DEFAULT_PACE_WAIT_MS = 5_000
 
 export function createHubClient(options: HubClientOptions, deps: HubClientDeps): HubClient {
   const { clock } = deps
+  const budgets = deps.budgets ?? new OriginBudgets({ clock, random: deps.random, self: '', site: undefined })
   const maxPaceWaitMs = options.maxPaceWaitMs ?? DEFAULT_PACE_WAIT_MS
   const rule: RetryRule = {
     maxRetries: options.downloads.maxRetries,
@@ -84,7 +94,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
           },
           {
             clock,
-            random: deps.random,
+            budgets,
             via: deps.via,
             resolveHost: deps.resolveHost,
             onRequest: deps.onOriginRequest,
@@ -201,6 +211,8 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
         clock,
         random: deps.random,
         onBytes: deps.onBytes,
+        pace: deps.pace,
+        links: deps.links,
       }),
     raw: (file, limitBytes, request) =>
       inOrder(request, async (upstream) => {

@@ -74,6 +74,12 @@ const treeEntrySchema = z.discriminatedUnion('type', [
         pointerSize: z.int().min(1).max(1024).optional(),
       })
       .nullish(),
+    // Only a help in checking links: what is none is as good as none.
+    xetHash: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .optional()
+      .catch(undefined),
   }),
   z.object({ type: z.literal('directory'), path: z.string(), oid }),
   // A submodule: nothing of it can be downloaded.
@@ -141,6 +147,7 @@ export class TreeReader {
       blob: parseBlobId(lfs ? `sha256:${lfs.oid}` : `git-sha1:${entry.oid}`),
       oid: entry.oid,
       ...(lfs ? { pointerBytes: lfs.pointerSize ?? standardPointerBytes(entry.size) } : {}),
+      ...(lfs && entry.xetHash !== undefined ? { xetHash: entry.xetHash } : {}),
     })
   }
 }

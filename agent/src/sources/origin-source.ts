@@ -3,11 +3,13 @@
 import type { ByteRange } from '@shoal/protocol/chunks.ts'
 import { asShoalError, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Clock, type Random, sleep, throwIfAborted } from '@shoal/protocol/time.ts'
+import { type Pace, UNLIMITED } from '../limits-port.ts'
 import { retryDelayMs } from '../plan/origin-pace.ts'
 import { MIN_BYTES_PER_SECOND, RATE_WINDOW_MS, RateFloor } from '../plan/rate-floor.ts'
 import type { HubFile } from './hub.ts'
 import { planBody } from './origin-answer.ts'
 import { OriginLink } from './origin-link.ts'
+import type { SharedLinks } from './shared-link.ts'
 import type { ChunkSource, FetchOptions } from './source.ts'
 import { isAbsent, isOriginFailure, mayRetry, type RetryRule, type Upstream } from './upstreams.ts'
 
@@ -26,6 +28,10 @@ export interface OriginSourceDeps {
   readonly clock: Clock
   readonly random: Random
   readonly onBytes: ((bytes: number) => void) | undefined
+  /** Limit on what all origins send us. */
+  readonly pace: Pace | undefined
+  /** Links that other hosts of the site found; none without it. */
+  readonly links?: SharedLinks | undefined
 }
 
 /** @param token read anew for every request to the Hub */
@@ -36,7 +42,7 @@ export function createOriginSource(
 ): ChunkSource {
   const places: readonly Place[] = deps.upstreams.map((upstream) => ({
     upstream,
-    link: new OriginLink(file, upstream, deps.clock),
+    link: new OriginLink(file, upstream, deps.clock, deps.links),
   }))
   let preferred = 0
   return {
@@ -160,7 +166,7 @@ async function attempt(
   signal: AbortSignal,
   deps: OriginSourceDeps,
 ): Promise<void> {
-  const { clock, rule } = deps
+  const { clock, rule, pace = UNLIMITED } = deps
   if (transfer.done) return
   const wanted = transfer.missing
   const whole = wanted.start === 0 && wanted.end === transfer.sizeBytes
@@ -193,7 +199,7 @@ async function attempt(
       const skipped = Math.min(skip, piece.byteLength)
       skip -= skipped
       const rest = piece.byteLength - skipped
-      const taken = transfer.take(skipped === 0 ? piece : piece.subarray(skipped))
+      const taken = await takeAtPace(transfer, skipped === 0 ? piece : piece.subarray(skipped), pace, signal)
       if (transfer.done && plan.open) return
       if (taken < rest)
         throw new ShoalError('origin-bad-answer', `${host} sent more than was asked for`, { host })
@@ -205,4 +211,23 @@ async function attempt(
   }
   if (!transfer.done)
     throw new ShoalError('origin-unreachable', `${host} ended its answer early`, { host, reason: 'cut' })
+}
+
+/** Takes in what fits, as fast as the limit allows: what is not taken yet holds the origin back. @returns how much that was */
+async function takeAtPace(
+  transfer: Transfer,
+  bytes: Uint8Array,
+  pace: Pace,
+  signal: AbortSignal,
+): Promise<number> {
+  let taken = 0
+  while (taken < bytes.byteLength) {
+    const part = transfer.take(bytes.subarray(taken, taken + Math.min(pace.pieceBytes, bytes.byteLength)))
+    if (part === 0) break
+    taken += part
+    const wait = pace.pass(part, signal)
+    if (wait !== undefined) await wait
+    throwIfAborted(signal)
+  }
+  return taken
 }

@@ -7,11 +7,13 @@
 // (gated, disabled, bad token) is final: no other origin is asked to get around it.
 import { asShoalError, type ErrorCode, isAbort, type ShoalError } from '@shoal/protocol/errors.ts'
 import { type Clock, type Random, sleep } from '@shoal/protocol/time.ts'
+import { BoundedMap } from '../bounded-map.ts'
 import { type Backoff, retryDelayMs } from '../plan/origin-pace.ts'
 import type { Egress } from './egress.ts'
 
 const FIRST_REST_MS = 2_000
 const MAX_REST_MS = 30_000
+const MAX_STORAGE_HOSTS = 64
 
 export interface RetryRule {
   readonly maxRetries: number
@@ -28,6 +30,7 @@ export class Upstream {
   #restUntil = 0
   #failures = 0
   #lastFailure: ShoalError | undefined
+  readonly #storage = new BoundedMap<string, true>(MAX_STORAGE_HOSTS)
 
   constructor(base: string, egress: Egress) {
     this.base = base
@@ -43,6 +46,15 @@ export class Upstream {
   rest(failure: ShoalError, now: number): void {
     this.#lastFailure = failure
     this.#restUntil = now + Math.min(FIRST_REST_MS * 2 ** Math.min(this.#failures++, 8), MAX_REST_MS)
+  }
+
+  /** It led to a file at this host (and port). */
+  noteStorage(host: string): void {
+    this.#storage.set(host, true)
+  }
+
+  isStorage(host: string): boolean {
+    return this.#storage.get(host) === true
   }
 
   answered(): void {

@@ -3,9 +3,8 @@
 import { type ChunkGeometry, chunkLength } from '@shoal/protocol/chunks.ts'
 import { asShoalError, isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
-import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
 import { type Assignment, ORIGIN } from '../plan/download-plan.ts'
-import type { ChunkSource } from '../sources/source.ts'
+import type { ChunkSource, FetchedChunk } from '../sources/source.ts'
 import type { ChunkBuffers } from './chunk-buffers.ts'
 
 /** A chunk on its way. `buffer` is used for another chunk as soon as the flight is over. */
@@ -29,7 +28,7 @@ export interface FlightHooks {
   /** What came so far was nonsense and is about to be overwritten. `flight` is still as it was. */
   readonly rewound: (flight: Flight) => void
   /** The buffer is full: prove and store it. A rejection goes to `failed`. */
-  readonly arrived: (flight: Flight, voucher: ChunkVoucher | undefined) => Promise<void>
+  readonly arrived: (flight: Flight, fetched: FetchedChunk) => Promise<void>
   readonly failed: (flight: Flight, error: ShoalError) => void
   /** Some source has to try again: see {@link ChunkFlights.trouble}. */
   readonly troubled: () => void
@@ -133,7 +132,7 @@ export class ChunkFlights {
           this.#hooks.troubled()
         },
       })
-      if (!abort.signal.aborted) await this.#hooks.arrived(flight, fetched.voucher)
+      if (!abort.signal.aborted) await this.#hooks.arrived(flight, fetched)
     } catch (error) {
       if (!abort.signal.aborted) this.#hooks.failed(flight, asFailure(error, flight.fromOrigin))
     }

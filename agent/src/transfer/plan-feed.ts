@@ -4,22 +4,26 @@ import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { DownloadPlan } from '../plan/download-plan.ts'
+import type { Distance } from '../plan/neighbours.ts'
 
 export interface PeerState {
   readonly holds: ChunkMap | 'all' | undefined
   readonly wanting: boolean
   readonly claimed: readonly number[]
+  readonly distance: Distance
 }
 
 export class PlanFeed {
   readonly #clock: Clock
-  readonly #onFact: () => void
+  readonly #onFact: (soon?: boolean) => void
   readonly #peers = new Map<PeerId, PeerState>()
+  /** Peers that are fetching something from the origin. */
+  readonly #claiming = new Set<PeerId>()
   readonly #wants = new Map<number, { readonly next: number; readonly afterLast: number }>()
   #plan: DownloadPlan | undefined
 
-  /** @param onFact called after every fact: the plan is to be asked again */
-  constructor(clock: Clock, onFact: () => void) {
+  /** @param onFact called after every fact: the plan is to be asked again; `soon`: there may be more in a moment */
+  constructor(clock: Clock, onFact: (soon?: boolean) => void) {
     this.#clock = clock
     this.#onFact = onFact
   }
@@ -50,20 +54,35 @@ export class PlanFeed {
     this.#onFact()
   }
 
-  peerGained(peer: PeerId, indices: Iterable<number>): void {
-    if (this.#plan === undefined) {
-      const holds = this.#peers.get(peer)?.holds
-      if (holds instanceof ChunkMap) for (const index of indices) holds.add(index)
-    } else this.#plan.peerGained(peer, indices, this.#clock.now())
-    this.#onFact()
+  /** A neighbour told what it has stored, and what it is fetching from the origin. Most such news change nothing here. */
+  peerGained(peer: PeerId, indices: readonly number[], claimed: readonly number[]): void {
+    const plan = this.#plan
+    if (plan === undefined) {
+      const known = this.#peers.get(peer)
+      if (known?.holds instanceof ChunkMap) for (const index of indices) known.holds.add(index)
+      if (known !== undefined) this.#peers.set(peer, { ...known, claimed })
+      return
+    }
+    const now = this.#clock.now()
+    const hadClaims = this.#claiming.has(peer)
+    if (claimed.length > 0) this.#claiming.add(peer)
+    else this.#claiming.delete(peer)
+    if (plan.peerGained(peer, indices, now) || hadClaims) this.#onFact(true)
+    if (hadClaims || claimed.length > 0)
+      plan.peerState(peer, { holds: undefined, wanting: true, claimed }, now)
+  }
+
+  /** How many requests a peer serves or has waiting. */
+  peerLoad(peer: PeerId, line: number): void {
+    this.#plan?.peerLoad(peer, line, false)
   }
 
   /** A peer is fetching the blob too; what it holds is not known yet, or stays as it is known. */
-  peerWants(peer: PeerId): void {
+  peerWants(peer: PeerId, distance: Distance): void {
     if (this.#plan === undefined) {
       const { holds, claimed } = this.#peers.get(peer) ?? { holds: undefined, claimed: [] }
-      this.#peers.set(peer, { holds, wanting: true, claimed })
-    } else this.#plan.peerState(peer, { holds: undefined, wanting: true }, this.#clock.now())
+      this.#peers.set(peer, { holds, wanting: true, claimed, distance })
+    } else this.#plan.peerState(peer, { holds: undefined, wanting: true, distance }, this.#clock.now())
     this.#onFact()
   }
 
@@ -72,6 +91,7 @@ export class PlanFeed {
   }
 
   removePeer(peer: PeerId): void {
+    this.#claiming.delete(peer)
     this.#peers.delete(peer)
     this.#plan?.removePeer(peer)
     this.#onFact()

@@ -7,6 +7,8 @@ import type { ChunkBuffers } from './chunk-buffers.ts'
 /** Woken later than this, our own processor was busy: what arrived meanwhile is taken in before anybody is called late. */
 const LATE_MS = 200
 const CATCH_UP_MS = 20
+/** What peers tell is acted on so much later, all of it together. */
+const SETTLE_MS = 5
 /** The plan is asked at least this often, whatever it says. */
 const AT_LEAST_MS = 5_000
 
@@ -31,6 +33,7 @@ export class PlanLoop {
   #dueAt = Number.POSITIVE_INFINITY
   #cancelWake: () => void = () => {}
   #cancelRoom: () => void = () => {}
+  #cancelSoon: (() => void) | undefined
 
   constructor(plan: DownloadPlan, clock: Clock, buffers: ChunkBuffers, hooks: PlanLoopHooks) {
     this.#plan = plan
@@ -46,6 +49,15 @@ export class PlanLoop {
     queueMicrotask(() => {
       this.#queued = false
       this.#decide()
+    })
+  }
+
+  /** The same after a moment, in which more may come: what peers tell, and their refusals. */
+  pumpSoon(): void {
+    if (this.#queued || !this.#running || this.#cancelSoon !== undefined) return
+    this.#cancelSoon = this.#clock.after(SETTLE_MS, () => {
+      this.#cancelSoon = undefined
+      this.pump()
     })
   }
 
@@ -80,6 +92,8 @@ export class PlanLoop {
   }
 
   #cancelTimers(): void {
+    this.#cancelSoon?.()
+    this.#cancelSoon = undefined
     this.#cancelWake()
     this.#cancelRoom()
     this.#cancelWake = () => {}

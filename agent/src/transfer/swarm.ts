@@ -1,56 +1,40 @@
-// Who has what of the blobs that are arriving here, and telling others what we have stored. Asks peers, listens to gossip,
-// batches announcements. All of it is a hint: only a proven chunk counts. Decides nothing about what to fetch.
-import { ChunkMap, toRuns } from '@shoal/protocol/chunks.ts'
+// Who has what of the blobs that are arriving here, and telling others what we have stored. Asks peers, listens to them and to gossip, tells
+// neighbours. All of it is a hint: only a proven chunk counts. Whom to have as neighbours is plan/neighbours.ts; decides nothing
+// about what to fetch.
 import { isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
-import type { GossipHave, HaveAnswer, ReadGrant } from '@shoal/protocol/messages.ts'
+import type { GossipHave, HaveAnswer, Tell } from '@shoal/protocol/messages.ts'
 import { createTasks, type Service, type Tasks } from '@shoal/protocol/service.ts'
 import { type Clock, deadline, sleep } from '@shoal/protocol/time.ts'
 import type { Log } from '../log.ts'
 import type { Mesh } from '../net/mesh.ts'
-import type { PlanFeed } from './plan-feed.ts'
+import { CHOSEN_NEIGHBOURS, type Distance } from '../plan/neighbours.ts'
+import { NeighbourTells } from './neighbour-tells.ts'
+import { holdsOf, indicesOf, type Joined, joinedFor, type SwarmMember } from './swarm-blob.ts'
+
+export type { SwarmMember } from './swarm-blob.ts'
 
 /** Peers asked about one blob when its download starts. */
 const MAX_ASKED = 64
 const ASK_TIMEOUT_MS = 3_000
-/** How often peers that are still fetching are asked again: heals what gossip lost. */
+/** States of many blobs go out together. */
+const GOSSIP_AFTER_MS = 100
+/** How often neighbours that are still fetching are asked again: heals what was lost. */
 const ASK_AGAIN_MS = 4_000
 const ASKED_AGAIN_AT_ONCE = 8
-/** Chunks stored within this time are announced together. */
-const ANNOUNCE_AFTER_MS = 100
-/** Chunks that one announcement may tell of: more is no honest host's, and costs time to take in. */
-const MAX_TOLD = 65_536
-/** Announcements of one host are spread further apart the more hosts have to hear them. */
-const ANNOUNCE_SPREAD_MS_PER_PEER = 10
-
-/** What a download wants to know of its peers. Called from the mesh's events; must not throw. */
-export interface SwarmMember {
-  readonly blob: BlobId
-  readonly geometryText: string
-  readonly chunkCount: number
-  grant(): ReadGrant | undefined
-  /** True once this host wants the whole blob and takes its share of the origin's chunks. */
-  wantsWhole(): boolean
-  /** Where facts about its peers go. */
-  readonly feed: Pick<PlanFeed, 'peerState' | 'peerGained' | 'peerWants' | 'knows' | 'removePeer'>
-}
-
-interface Joined {
-  readonly member: SwarmMember
-  readonly gained: Set<number>
-  /** Others have been told that this host fetches the whole blob. */
-  toldWanting: boolean
-  readonly askedAt: Map<PeerId, number>
-  /** What each peer last said unasked, and when: an answer that left it before that knows less. */
-  readonly told: Map<PeerId, { readonly at: number; readonly state: 'wanting' | 'complete' }>
-  /** Peers that are fetching too, as far as known. */
-  readonly wanting: Set<PeerId>
-}
+/** Chunks that one message may tell of: more is no honest host's, and costs time to take in. */
+const MAX_TOLD = 8_192
 
 export interface SwarmDeps {
   readonly mesh: Mesh
   readonly clock: Clock
   readonly log: Log
+  /** How far away a connected peer is. */
+  readonly distance: (peer: PeerId) => Distance
+  /** Requests of peers that this host serves or that wait here. */
+  readonly line: () => number
+  /** Hosts of a site that speak to the origin for one blob. */
+  readonly originFetchers: number
   readonly onFailure: (name: string, error: unknown) => void
 }
 
@@ -58,65 +42,68 @@ export class Swarm implements Service {
   readonly name = 'swarm'
   readonly #deps: SwarmDeps
   readonly #joined = new Map<BlobId, Joined>()
-  /** Blobs that have left and nobody was told of yet. */
-  readonly #left = new Map<BlobId, GossipHave['blobs'][number]>()
+  readonly #tells: NeighbourTells
+  /** States that gossip goes out with soon, of many blobs together. */
+  readonly #toGossip = new Map<BlobId, GossipHave['blobs'][number]>()
+  #cancelGossip: (() => void) | undefined
   #tasks: Tasks | undefined
   #stopListening: () => void = () => {}
-  #cancelFlush: (() => void) | undefined
 
   constructor(deps: SwarmDeps) {
     this.#deps = deps
+    this.#tells = new NeighbourTells({ ...deps, joined: this.#joined })
   }
 
   async start(): Promise<void> {
     if (this.#tasks !== undefined) return
-    this.#tasks = createTasks(this.#deps.onFailure)
+    const tasks = createTasks(this.#deps.onFailure)
+    this.#tasks = tasks
+    this.#tells.start(tasks)
     this.#stopListening = this.#deps.mesh.listen({
       peerUp: (peer) => this.#forEach((joined) => this.#askSoon(joined, peer)),
-      peerDown: (peer) =>
+      peerDown: (peer) => {
+        this.#tells.forget(peer)
         this.#forEach((joined) => {
-          joined.wanting.delete(peer)
+          joined.neighbours.gone(peer)
           joined.askedAt.delete(peer)
           joined.told.delete(peer)
           joined.member.feed.removePeer(peer)
-        }),
-      have: (peer, announcement) => this.#heard(peer, announcement),
+        })
+      },
+      have: (peer, { blobs }) => this.#gossiped(peer, blobs),
     })
-    this.#tasks.run('ask peers again', (signal) => this.#askAgain(signal))
+    tasks.run('ask peers again', (signal) => this.#askAgain(signal))
   }
 
   async stop(): Promise<void> {
     this.#stopListening()
-    this.#cancelFlush?.()
-    this.#cancelFlush = undefined
+    this.#tells.stop()
+    this.#cancelGossip?.()
+    this.#cancelGossip = undefined
+    this.#toGossip.clear()
     const tasks = this.#tasks
     this.#tasks = undefined
     await tasks?.stop()
     this.#joined.clear()
-    this.#left.clear()
   }
 
   /** A blob starts to arrive. Resolves when every connected peer has said what it holds, or `graceMs` have passed. */
   async join(member: SwarmMember, graceMs: number, signal: AbortSignal): Promise<void> {
-    const joined: Joined = {
-      member,
-      gained: new Set(),
-      toldWanting: false,
-      askedAt: new Map(),
-      told: new Map(),
-      wanting: new Set(),
-    }
+    const { mesh, originFetchers } = this.#deps
+    const joined = joinedFor(member, mesh.self, originFetchers)
     this.#joined.set(member.blob, joined)
-    this.#left.delete(member.blob)
-    this.#flushSoon()
-    const peers = this.#deps.mesh.peers().slice(0, MAX_ASKED)
+    this.#gossipWanting(joined)
+    const peers = mesh.peers().slice(0, MAX_ASKED)
     if (peers.length === 0) return
-    const answers = peers.map(({ peer }) => this.#ask(joined, peer, signal))
+    // In a small mesh everybody is a neighbour, without a second question.
+    const subscribe = peers.length <= CHOSEN_NEIGHBOURS
+    const answers = peers.map(({ peer }) => this.#ask(joined, peer, subscribe, signal))
     using grace = deadline(this.#deps.clock, graceMs, () => new ShoalError('aborted', 'long enough'), signal)
     await Promise.race([
       Promise.all(answers),
       new Promise<void>((resolve) => grace.signal.addEventListener('abort', () => resolve(), { once: true })),
     ])
+    this.#chooseNeighbours(joined)
   }
 
   /** A blob is no longer arriving. @param complete this host now holds all of it */
@@ -124,65 +111,121 @@ export class Swarm implements Service {
     const joined = this.#joined.get(blob)
     if (joined === undefined) return
     this.#joined.delete(blob)
-    const { geometryText: geometry } = joined.member
-    this.#left.set(blob, { blob, geometry, state: complete ? 'complete' : 'gone', gained: [] })
-    this.#flushSoon()
+    this.#tells.left(joined, complete ? 'complete' : 'gone')
+    if (joined.isGossiped) this.#gossip(joined, complete ? 'complete' : 'gone')
   }
 
   /** This host fetches the whole of a blob from now on. */
   wants(blob: BlobId): void {
-    if (this.#joined.has(blob)) this.#flushSoon()
+    const joined = this.#joined.get(blob)
+    if (joined === undefined) return
+    this.#gossipWanting(joined)
+    joined.tellAll()
+    this.#tells.soon()
   }
 
   /** A chunk was stored: peers may ask for it from now on. */
   gained(blob: BlobId, index: number): void {
-    this.#joined.get(blob)?.gained.add(index)
-    this.#flushSoon()
+    this.#joined.get(blob)?.gained.push(index)
+    this.#tells.soon()
   }
 
-  /** A peer asked what we hold and said that it is fetching the blob. */
-  peerAsked(peer: PeerId, blob: BlobId): void {
+  /** This host asked the origin for chunks, or is done with some. */
+  claimed(blob: BlobId): void {
     const joined = this.#joined.get(blob)
     if (joined === undefined) return
-    joined.wanting.add(peer)
-    joined.told.set(peer, { at: this.#deps.clock.now(), state: 'wanting' })
-    joined.member.feed.peerWants(peer)
-    // It may have resumed with chunks that nobody heard of.
-    if (!joined.askedAt.has(peer)) this.#askSoon(joined, peer)
+    joined.claimsChanged = true
+    this.#tells.soon()
   }
 
-  #heard(peer: PeerId, announcement: GossipHave): void {
+  /**
+   * A peer asked what we hold. @param want it is fetching the whole blob @param subscribe it wants to be told what we gain
+   * @returns whether it will be told
+   */
+  peerAsked(peer: PeerId, blob: BlobId, want: boolean, subscribe: boolean): boolean {
+    const joined = this.#joined.get(blob)
+    if (joined === undefined) return false
+    const distance = this.#deps.distance(peer)
+    const isNeighbour = subscribe && joined.neighbours.accept(peer, distance)
+    // The answer says what is held so far.
+    if (isNeighbour) joined.toldUpTo.set(peer, joined.gained.length)
+    if (want) {
+      joined.told.set(peer, { at: this.#deps.clock.now(), state: 'wanting' })
+      joined.neighbours.heard(peer, distance)
+      joined.member.feed.peerWants(peer, distance)
+    }
+    // It may have resumed with chunks that nobody heard of.
+    if ((isNeighbour || want) && !joined.askedAt.has(peer)) this.#askSoon(joined, peer)
+    return isNeighbour
+  }
+
+  /** A peer told this host alone. @returns false when none of it is arriving here (any more) */
+  told(peer: PeerId, { blobs, line }: Tell): boolean {
     let room = MAX_TOLD
-    for (const { blob, geometry, state, gained } of announcement.blobs) {
-      const joined = this.#joined.get(blob)
-      if (joined === undefined || joined.member.geometryText !== geometry) continue
-      // Gossip also tells of hosts that we have no connection with: no use until we have.
-      if (!this.#deps.mesh.isConnected(peer)) continue
-      const { member } = joined
-      if (state === 'gone') joined.told.delete(peer)
-      else joined.told.set(peer, { at: this.#deps.clock.now(), state })
-      if (state === 'gone') {
-        joined.wanting.delete(peer)
-        member.feed.removePeer(peer)
-      } else if (state === 'complete') {
-        joined.wanting.delete(peer)
-        member.feed.peerState(peer, { holds: 'all', wanting: false, claimed: [] })
-      } else {
-        joined.wanting.add(peer)
-        if (!member.feed.knows(peer)) this.#askSoon(joined, peer)
-        member.feed.peerWants(peer)
-        const indices = indicesOf(gained, member.chunkCount, room)
-        room -= indices.length
-        member.feed.peerGained(peer, indices)
-      }
+    let cares = false
+    for (const { blob, geometry, state, gained, claimed } of blobs) {
+      const joined = this.#known(blob, geometry)
+      if (joined === undefined || !this.#deps.mesh.isConnected(peer)) continue
+      if (!joined.neighbours.accept(peer, this.#deps.distance(peer))) continue
+      cares = true
+      if (!joined.member.feed.knows(peer)) this.#askSoon(joined, peer)
+      this.#heard(joined, peer, state)
+      if (state !== 'wanting') continue
+      const indices = indicesOf(gained, joined.member.chunkCount, room)
+      room -= indices.length
+      joined.member.feed.peerGained(peer, indices, claimed ?? [])
+      if (line !== undefined) joined.member.feed.peerLoad(peer, line)
+    }
+    return cares
+  }
+
+  /** Gossip tells of hosts near the front of the order, connected or not. */
+  #gossiped(peer: PeerId, blobs: GossipHave['blobs']): void {
+    for (const { blob, geometry, state } of blobs) {
+      const joined = this.#known(blob, geometry)
+      if (joined === undefined || peer === this.#deps.mesh.self) continue
+      const isConnected = this.#deps.mesh.isConnected(peer)
+      const distance = isConnected ? this.#deps.distance(peer) : 1
+      if (state === 'wanting') joined.neighbours.heard(peer, distance, isConnected)
+      if (!isConnected && state === 'complete') joined.neighbours.gone(peer)
+      // What a host without a connection holds is no use; that it has a seat at the origin is.
+      if (!isConnected && state === 'wanting' && !joined.neighbours.isLeader(peer)) continue
+      if (isConnected && state === 'wanting' && !joined.askedAt.has(peer)) this.#askSoon(joined, peer)
+      if (isConnected || state !== 'complete') this.#heard(joined, peer, state)
+      else joined.member.feed.removePeer(peer)
+      this.#chooseNeighbours(joined)
     }
   }
 
-  #askSoon(joined: Joined, peer: PeerId): void {
-    this.#tasks?.run('ask a peer what it holds', (signal) => this.#ask(joined, peer, signal))
+  #heard({ member, told, neighbours }: Joined, peer: PeerId, state: 'wanting' | 'complete' | 'gone'): void {
+    if (state === 'gone') {
+      told.delete(peer)
+      neighbours.gone(peer)
+      member.feed.removePeer(peer)
+      return
+    }
+    told.set(peer, { at: this.#deps.clock.now(), state })
+    const distance = this.#deps.distance(peer)
+    if (state === 'complete')
+      member.feed.peerState(peer, { holds: 'all', wanting: false, claimed: [], distance })
+    else member.feed.peerWants(peer, distance)
   }
 
-  async #ask(joined: Joined, peer: PeerId, parent: AbortSignal): Promise<void> {
+  #known(blob: BlobId, geometry: string): Joined | undefined {
+    const joined = this.#joined.get(blob)
+    return joined?.member.geometryText === geometry ? joined : undefined
+  }
+
+  #chooseNeighbours(joined: Joined): void {
+    for (const peer of joined.neighbours.choose()) this.#askSoon(joined, peer as PeerId)
+  }
+
+  #askSoon(joined: Joined, peer: PeerId): void {
+    const subscribe = joined.neighbours.has(peer) || joined.neighbours.hasRoom
+    this.#tasks?.run('ask a peer what it holds', (signal) => this.#ask(joined, peer, subscribe, signal))
+  }
+
+  async #ask(joined: Joined, peer: PeerId, subscribe: boolean, parent: AbortSignal): Promise<void> {
     const { clock, mesh, log } = this.#deps
     const { member } = joined
     const askedAt = clock.now()
@@ -193,34 +236,38 @@ export class Swarm implements Service {
       () => new ShoalError('peer-timeout', `${peer} did not say what it holds`),
       parent,
     )
+    const { blob, geometryText: geometry } = member
+    const want = member.wantsWhole()
     try {
-      const answer = await mesh.askHave(
-        peer,
-        {
-          blob: member.blob,
-          geometry: member.geometryText,
-          want: member.wantsWhole(),
-          grant: member.grant(),
-        },
-        limit.signal,
-      )
-      if (this.#joined.get(member.blob)?.member !== member) return
-      this.#answered(joined, peer, answer, askedAt)
+      const ask = { blob, geometry, want, subscribe: subscribe || undefined, grant: member.grant() }
+      const answer = await mesh.askHave(peer, ask, limit.signal)
+      if (this.#joined.get(blob)?.member === member) this.#answered(joined, peer, answer, askedAt)
     } catch (error) {
       if (!isAbort(error)) log.debug({ peer, reason: messageOf(error) }, 'a peer did not say what it holds')
     }
   }
 
-  #answered({ member, wanting, told }: Joined, peer: PeerId, answer: HaveAnswer, askedAt: number): void {
+  #answered(joined: Joined, peer: PeerId, answer: HaveAnswer, askedAt: number): void {
+    const { member, told, neighbours } = joined
     const since = told.get(peer)
     const isStale = since !== undefined && since.at >= askedAt
     if (isStale && since.state === 'complete') return
     const holds = holdsOf(answer, member.chunkCount)
-    const wants = answer.wanting || isStale
-    if (wants) wanting.add(peer)
-    else wanting.delete(peer)
-    if (holds === undefined && !wants) member.feed.removePeer(peer)
-    else member.feed.peerState(peer, { holds, wanting: wants, claimed: answer.claimed })
+    const wanting = answer.wanting || isStale
+    const distance = this.#deps.distance(peer)
+    if (holds === undefined && !wanting) {
+      neighbours.gone(peer)
+      member.feed.removePeer(peer)
+      return
+    }
+    if (wanting) {
+      neighbours.heard(peer, distance)
+      if (answer.subscribed === true) neighbours.accept(peer, distance)
+      else if (neighbours.has(peer)) neighbours.refused(peer)
+    }
+    // One that gains no more needs to tell us nothing more, so there is no limit to how many of those are known.
+    if (wanting && !neighbours.has(peer) && !neighbours.isLeader(peer)) return
+    member.feed.peerState(peer, { holds, wanting, claimed: answer.claimed, distance })
   }
 
   async #askAgain(signal: AbortSignal): Promise<void> {
@@ -228,68 +275,48 @@ export class Swarm implements Service {
     for (;;) {
       await sleep(clock, ASK_AGAIN_MS, signal)
       for (const joined of this.#joined.values()) {
-        const due = [...joined.wanting]
-          .filter((peer) => (joined.askedAt.get(peer) ?? 0) + ASK_AGAIN_MS <= clock.now())
-          .toSorted((a, b) => (joined.askedAt.get(a) ?? 0) - (joined.askedAt.get(b) ?? 0))
-        for (const peer of due.slice(0, ASKED_AGAIN_AT_ONCE)) this.#askSoon(joined, peer)
+        this.#chooseNeighbours(joined)
+        const due = [...joined.neighbours.all()]
+          .map((host) => ({ peer: host as PeerId, at: joined.askedAt.get(host as PeerId) ?? 0 }))
+          .filter(({ at }) => at + ASK_AGAIN_MS <= clock.now())
+          .toSorted((a, b) => a.at - b.at)
+        for (const { peer } of due.slice(0, ASKED_AGAIN_AT_ONCE)) this.#askSoon(joined, peer)
       }
     }
   }
 
-  #flushSoon(): void {
-    if (this.#cancelFlush !== undefined || this.#tasks === undefined) return
-    const delay = ANNOUNCE_AFTER_MS + ANNOUNCE_SPREAD_MS_PER_PEER * this.#deps.mesh.peers().length
-    this.#cancelFlush = this.#deps.clock.after(delay, () => {
-      this.#cancelFlush = undefined
-      const blobs: GossipHave['blobs'] = [...this.#left.values()]
-      this.#left.clear()
-      for (const joined of this.#joined.values()) {
-        const { member, gained } = joined
-        // Who reads a part takes no share of the origin's chunks, and must not be taken for one who does.
-        if (!member.wantsWhole() || (gained.size === 0 && joined.toldWanting)) continue
-        joined.toldWanting = true
-        const runs = toRuns([...gained].toSorted((a, b) => a - b))
-        gained.clear()
-        blobs.push({ blob: member.blob, geometry: member.geometryText, state: 'wanting', gained: runs })
-      }
-      if (blobs.length > 0) this.#announce(blobs)
-    })
+  /** Tells everybody, if this host may have a seat at the origin: who fetches is of no use to more than its neighbours otherwise. */
+  #gossipWanting(joined: Joined): void {
+    if (joined.isGossiped || !joined.member.wantsWhole()) return
+    if (!joined.neighbours.mayLead(this.#deps.mesh.hostsKnown())) return
+    joined.isGossiped = true
+    this.#gossip(joined, 'wanting')
   }
 
-  #announce(blobs: GossipHave['blobs']): void {
-    this.#tasks?.run('announce', async () => {
-      try {
-        await this.#deps.mesh.announce(blobs)
-      } catch (error) {
-        this.#deps.log.debug({ reason: messageOf(error) }, 'not announced')
-      }
+  #gossip({ member }: Joined, state: 'wanting' | 'complete' | 'gone'): void {
+    if (this.#tasks === undefined) return
+    this.#toGossip.set(member.blob, {
+      blob: member.blob,
+      geometry: member.geometryText,
+      state,
+      gained: [],
+    })
+    if (this.#cancelGossip !== undefined) return
+    this.#cancelGossip = this.#deps.clock.after(GOSSIP_AFTER_MS, () => {
+      this.#cancelGossip = undefined
+      const blobs = [...this.#toGossip.values()]
+      this.#toGossip.clear()
+      this.#tasks?.run('announce', async () => {
+        try {
+          await this.#deps.mesh.announce(blobs)
+        } catch (error) {
+          this.#deps.log.debug({ reason: messageOf(error) }, 'not announced')
+        }
+      })
     })
   }
 
   #forEach(visit: (joined: Joined) => void): void {
     for (const joined of this.#joined.values()) visit(joined)
   }
-}
-
-/** A map that does not fit the chunk count is no map. */
-function holdsOf(answer: HaveAnswer, chunkCount: number): ChunkMap | 'all' | undefined {
-  if (answer.state === 'complete') return 'all'
-  if (answer.state === 'none' || answer.held === undefined) return undefined
-  return ChunkMap.decode(answer.held, chunkCount)
-}
-
-/** At most `room` of them. Runs may overlap: their sum is what costs. */
-function indicesOf(
-  runs: readonly (readonly [number, number])[],
-  chunkCount: number,
-  room: number,
-): readonly number[] {
-  const indices: number[] = []
-  for (const [first, length] of runs) {
-    for (let index = first; index < Math.min(first + length, chunkCount); index++) {
-      if (indices.length >= room) return indices
-      indices.push(index)
-    }
-  }
-  return indices
 }

@@ -22,7 +22,7 @@ export interface TransferDeps {
   readonly log: Log
   readonly store: BlobStore
   readonly scores: SourceScores
-  readonly swarm: Pick<Swarm, 'join' | 'leave' | 'gained' | 'wants'>
+  readonly swarm: Pick<Swarm, 'join' | 'leave' | 'gained' | 'wants' | 'claimed'>
   readonly vouchers: Vouchers
   readonly rights: ReadRights
   readonly buffers: ChunkBuffers
@@ -30,6 +30,7 @@ export interface TransferDeps {
   readonly self: PeerId
   readonly originDepth: number
   readonly totalDepth: number
+  readonly originFetchers: number
   readonly peer: (peer: PeerId) => ChunkSource
   readonly ban: (peer: PeerId, durationMs: number, reason: string) => void
   /** Bytes that readers may have been given are wrong. */

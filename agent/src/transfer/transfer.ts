@@ -3,16 +3,17 @@
 import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
 import { asShoalError, errorRow, isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
-import type { ChunkVoucher, ReadGrant } from '@shoal/protocol/messages.ts'
+import type { ReadGrant } from '@shoal/protocol/messages.ts'
 import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
 import type { BlobProgress, WantedFile } from '../downloads-port.ts'
 import { DownloadPlan, ORIGIN } from '../plan/download-plan.ts'
 import { BAN_MS } from '../plan/source-score.ts'
-import type { ChunkSource } from '../sources/source.ts'
+import type { ChunkSource, FetchedChunk } from '../sources/source.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import { Arrivals } from './arrivals.ts'
 import { isRefusal } from './caller-tokens.ts'
 import { ChunkFlights, type Flight } from './chunk-flights.ts'
+import { Failing } from './failing.ts'
 import { PlanFeed } from './plan-feed.ts'
 import { PlanLoop } from './plan-loop.ts'
 import type { SwarmMember } from './swarm.ts'
@@ -23,14 +24,14 @@ import { WrongBytes } from './wrong-bytes.ts'
 
 /** How long peers may take to say what they hold before the origin is asked. */
 const PEER_GRACE_MS = 250
-/** A download that gained nothing for so long, while its sources fail, is given up. */
-export const GIVE_UP_MS = 60_000
 
 export type TransferState = 'starting' | 'running' | 'verifying' | 'complete' | 'failed' | 'cancelled'
 
 export class Transfer implements SwarmMember {
   readonly blob: BlobId
   readonly geometry: ChunkGeometry
+  readonly geometryText: string
+  readonly chunkCount: number
   readonly file: WantedFile
   readonly feed: PlanFeed
   readonly wrong = new WrongBytes()
@@ -41,16 +42,14 @@ export class Transfer implements SwarmMember {
   readonly #check: WholeCheck
   readonly #arrivals: Arrivals
   readonly #watchers = new Set<() => void>()
-  readonly #progress: TransferProgress
+  readonly counts: TransferProgress
   #plan: DownloadPlan | undefined
   #opening: Promise<PartialBlob> | undefined
   #partial: PartialBlob | undefined
   #state: TransferState = 'starting'
   #whole = false
   #error: ShoalError | undefined
-  /** The last failure since a chunk was gained, and when the first was. */
-  #lastSourceError: ShoalError | undefined
-  #failingSince = 0
+  readonly #failing = new Failing()
   #loop: PlanLoop | undefined
   #stopping: Promise<void> | undefined
 
@@ -59,11 +58,13 @@ export class Transfer implements SwarmMember {
     this.file = file
     this.blob = file.entry.blob
     this.geometry = geometry
+    this.geometryText = geometry.text
+    this.chunkCount = geometry.chunkCount
     this.#origin = origin
     this.#deps = deps
     this.#tasks = createTasks(deps.onFailure)
-    this.#progress = new TransferProgress(file, geometry)
-    this.feed = new PlanFeed(deps.clock, () => this.#loop?.pump())
+    this.counts = new TransferProgress(file, geometry, deps.clock)
+    this.feed = new PlanFeed(deps.clock, (soon) => (soon ? this.#loop?.pumpSoon() : this.#loop?.pump()))
     this.#check = new WholeCheck(this.blob, file.entry.path, {
       log: deps.log,
       vouchers: deps.vouchers,
@@ -78,15 +79,16 @@ export class Transfer implements SwarmMember {
       check: this.#check,
       wrong: (error) => this.#wrong(error),
     })
-    this.#flights = new ChunkFlights(this.blob, geometry, deps.buffers, {
+    const flights = this.counts.counted({
       source: (id) => (id === ORIGIN ? this.#origin : deps.peer(id as PeerId)),
       progressed: (flight, bytes) => this.#progressed(flight, bytes),
       rewound: (flight) => this.#arrivals.lost(flight),
-      arrived: (flight, voucher) => this.#arrived(flight, voucher),
+      arrived: (flight, fetched) => this.#arrived(flight, fetched),
       failed: (flight, error) => this.#failed(flight, error),
       troubled: () => this.#changed(),
       over: (flight) => this.#arrivals.lost(flight),
     })
+    this.#flights = new ChunkFlights(this.blob, geometry, deps.buffers, flights)
   }
 
   // --- what the downloader uses ---------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ export class Transfer implements SwarmMember {
   /** Why nothing arrives: the last failure, when no peer holds anything and nothing that is on its way moves. */
   get stuckBecause(): ShoalError | undefined {
     if ((this.#plan?.peerCount() ?? 0) > 0) return undefined
-    return this.#flights.count === 0 ? this.#lastSourceError : this.#flights.trouble
+    return this.#flights.count === 0 ? this.#failing.last : this.#flights.trouble
   }
 
   /** @throws ShoalError `store-full` | `conflict` | `store-*` | `aborted` when it was stopped meanwhile */
@@ -134,7 +136,7 @@ export class Transfer implements SwarmMember {
     }
     // Whoever stopped it closes what has just been opened.
     if (this.#error !== undefined) throw this.#error
-    this.#progress.begins(this.#partial.held)
+    this.counts.begins(this.#partial.held)
     this.#tasks.run('download', (signal) => this.#run(signal))
   }
 
@@ -147,10 +149,20 @@ export class Transfer implements SwarmMember {
     this.#loop?.pump()
   }
 
+  /** From now on only what readers want. What is on its way is dropped; what is held stays, for readers and for peers. */
+  rest(): void {
+    if (!this.#whole || this.over) return
+    this.#whole = false
+    this.#failing.gained()
+    for (const id of this.#plan?.fetchParts() ?? []) this.#flights.cancel(id, 'the download is paused')
+    this.#changed()
+    this.#loop?.pump()
+  }
+
   progress(): BlobProgress {
     const state = this.#state === 'starting' ? 'running' : this.#state
     const peers = this.#plan?.peerCount() ?? 0
-    return this.#progress.report({ state, peers, error: this.#error?.message }, this.#partial?.held)
+    return this.counts.report({ state, peers, error: this.#error?.message }, this.#partial?.held, this.proven)
   }
 
   /** Calls `wake` after every change; the returned function stops that. */
@@ -210,14 +222,6 @@ export class Transfer implements SwarmMember {
     return this.over ? [] : (this.#plan?.originClaims() ?? [])
   }
 
-  get geometryText(): string {
-    return this.geometry.text
-  }
-
-  get chunkCount(): number {
-    return this.geometry.chunkCount
-  }
-
   grant(): ReadGrant | undefined {
     return this.#deps.rights.grantFor(this.file.manifest)
   }
@@ -242,6 +246,7 @@ export class Transfer implements SwarmMember {
         whole: this.#whole,
         originDepth: this.#deps.originDepth,
         totalDepth: this.#deps.totalDepth,
+        originFetchers: this.#deps.originFetchers,
         originNotBefore: clock.now(),
       },
       this.#deps.scores,
@@ -250,10 +255,7 @@ export class Transfer implements SwarmMember {
     this.#loop = new PlanLoop(plan, clock, buffers, {
       flightCount: () => this.#flights.count,
       start: (assignment) => this.#tasks.run('fetch a chunk', (stop) => this.#fly(assignment, stop)),
-      cancel: (id) => {
-        this.#deps.log.debug({ blob: this.blob, id }, 'a chunk is taken from its source')
-        this.#flights.cancel(id, 'its source makes no progress')
-      },
+      cancel: (id) => this.#flights.cancel(id, 'its source makes no progress'),
       complete: () => this.#verifyOnce(),
       stuck: (hopeless) => this.#stuck(hopeless),
     })
@@ -265,37 +267,38 @@ export class Transfer implements SwarmMember {
 
   async #fly(assignment: Parameters<ChunkFlights['fly']>[0], signal: AbortSignal): Promise<void> {
     this.#deps.log.debug({ blob: this.blob, ...assignment }, 'a chunk is asked for')
+    if (assignment.source === ORIGIN) this.#deps.swarm.claimed(this.blob)
     await this.#flights.fly(assignment, signal)
     this.#changed()
     this.#loop?.pump()
   }
 
   #stuck(hopeless: boolean): boolean {
-    const failingMs = this.#lastSourceError === undefined ? 0 : this.#deps.clock.now() - this.#failingSince
-    if (failingMs <= GIVE_UP_MS && !hopeless) return false
+    if (!hopeless && !this.#failing.isTooLong(this.#deps.clock.now())) return false
     const { path } = this.file.entry
-    this.#end('failed', this.#lastSourceError ?? new ShoalError('no-source', `nobody has ${path} just now`))
+    this.#end('failed', this.#failing.last ?? new ShoalError('no-source', `nobody has ${path} just now`))
     return true
   }
 
   // --- what happens to flights ------------------------------------------------------------------------------------------
 
   #progressed({ assignment, fromOrigin }: Flight, bytes: number): void {
-    this.#progress.moved(fromOrigin, bytes)
+    this.counts.moved(fromOrigin, bytes)
     this.#deps.counters.bytes(fromOrigin ? 'origin' : 'peer', bytes)
     this.#plan?.progress(assignment.id, this.#deps.clock.now())
     if (fromOrigin) this.#changed()
   }
 
-  async #arrived(flight: Flight, given: ChunkVoucher | undefined): Promise<void> {
+  async #arrived(flight: Flight, { voucher, line }: FetchedChunk): Promise<void> {
     const partial = this.#partial
     if (partial === undefined) return
-    const { id, index } = flight.assignment
-    const result = await this.#arrivals.land(partial, flight, given)
+    const { id, index, source } = flight.assignment
+    if (line !== undefined) this.#plan?.peerLoad(source, line, true)
+    const result = await this.#arrivals.land(partial, flight, voucher)
     this.#deps.counters.chunk(result, 1)
     this.#stored(id, index, flight.buffer.byteLength)
     if (result === 'duplicate') return
-    this.#lastSourceError = undefined
+    this.#failing.gained()
     this.#deps.swarm.gained(this.blob, index)
   }
 
@@ -318,8 +321,7 @@ export class Transfer implements SwarmMember {
       this.#end('failed', failure)
       return
     }
-    if (this.#lastSourceError === undefined) this.#failingSince = clock.now()
-    this.#lastSourceError = failure
+    this.#failing.failed(failure, clock.now())
     if (failure.code === 'chunk-corrupt') this.#deps.counters.chunk('corrupt', 1)
     const banned = this.#plan?.failed(id, failure.code, clock.now()) === true
     if (!banned) return
@@ -383,13 +385,11 @@ export class Transfer implements SwarmMember {
     this.#loop?.stop()
     this.#flights.cancelAll('the download is over')
     this.#deps.swarm.leave(this.blob, state === 'complete')
-    if (state === 'failed') {
-      const { path } = this.file.entry
+    if (state === 'failed')
       this.#deps.log.warn(
-        { blob: this.blob, path, code: error?.code, reason: error?.message },
+        { blob: this.blob, path: this.file.entry.path, code: error?.code, reason: error?.message },
         'a download failed',
       )
-    }
     this.#changed()
   }
 

@@ -40,6 +40,8 @@ export interface LocalHubOptions {
   readonly bytesPerSecond?: number
   /** 0: any free port. */
   readonly port?: number
+  /** Address to listen on; default 127.0.0.1. */
+  readonly host?: string
 }
 
 export interface FileName {
@@ -74,7 +76,12 @@ export class LocalHub implements AsyncDisposable {
     this.#pace = new Pace(this.#clock, options.bytesPerSecond)
     this.#limiter = new RateLimiter({ ...REAL_QUOTAS, ...options.quotas })
     const listener = (name: ServerName, port = 0) =>
-      new Listener(this.#clock, (request, response) => this.#handle(name, request, response), port)
+      new Listener(
+        this.#clock,
+        (request, response) => this.#handle(name, request, response),
+        port,
+        options.host,
+      )
     this.#servers = { hub: listener('hub', options.port), cdn: listener('cdn'), mirror: listener('mirror') }
     for (const user of options.users ?? []) this.#repos.addUser(user)
   }

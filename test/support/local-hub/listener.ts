@@ -1,4 +1,4 @@
-// One HTTP server of the local Hub on a port of 127.0.0.1 that it keeps: it can go down (connections are refused and open
+// One HTTP server of the local Hub on a port that it keeps: it can go down (connections are refused and open
 // ones reset) and come up again at the same address. Knows nothing of what is served.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -6,7 +6,7 @@ import { type Clock, sleep } from '@shoal/protocol/time.ts'
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 
-const HOST = '127.0.0.1'
+const LOOPBACK = '127.0.0.1'
 const PORT_TRIES = 100
 const PORT_RETRY_MS = 50
 
@@ -14,25 +14,29 @@ export class Listener {
   readonly #clock: Clock
   readonly #handler: Handler
   readonly #running = new Set<Promise<void>>()
+  readonly #host: string
   #server: Server | undefined
   #port: number
 
   /** @param port 0: any free one, then kept */
-  constructor(clock: Clock, handler: Handler, port = 0) {
+  constructor(clock: Clock, handler: Handler, port = 0, host = LOOPBACK) {
     this.#clock = clock
+    this.#host = host
     this.#handler = handler
     this.#port = port
   }
 
   get url(): string {
-    return `http://${HOST}:${this.#port}`
+    return `http://${this.#host}:${this.#port}`
   }
 
   async open(): Promise<void> {
     if (this.#server !== undefined) return
     for (let tries = 1; ; tries += 1) {
       try {
-        this.#server = await listen(this.#port, (request, response) => this.#accept(request, response))
+        this.#server = await listen(this.#port, this.#host, (request, response) =>
+          this.#accept(request, response),
+        )
         this.#port = (this.#server.address() as AddressInfo).port
         return
       } catch (error) {
@@ -67,12 +71,13 @@ export class Listener {
 
 function listen(
   port: number,
+  host: string,
   accept: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ keepAliveTimeout: 60_000 }, accept)
     server.once('error', reject)
-    server.listen(port, HOST, () => {
+    server.listen(port, host, () => {
       server.off('error', reject)
       resolve(server)
     })

@@ -7,13 +7,15 @@ import { Listener } from './listener.ts'
 
 export interface HubProcessOptions extends Omit<LocalHubOptions, 'clock' | 'repos'> {
   readonly repos?: readonly RepoJson[]
+  /** Address that control listens on; default 127.0.0.1. */
+  readonly controlHost?: string
 }
 
-const { repos = [], ...options } = JSON.parse(process.argv[2] ?? '{}') as HubProcessOptions
+const { repos = [], controlHost, ...options } = JSON.parse(process.argv[2] ?? '{}') as HubProcessOptions
 const hub = await startLocalHub(options)
 const control = hubControl(hub)
 for (const repo of repos) await control.addRepo(repo)
-const server = new Listener(systemClock, controlHandler(control))
+const server = new Listener(systemClock, controlHandler(control), 0, controlHost)
 await server.open()
 
 console.log(

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { NetHost } from '../netns.ts'
 import { type HubControl, remoteControl } from './control.ts'
 import type { HubProcessOptions } from './main.ts'
 
@@ -15,9 +16,14 @@ export interface HubProcess extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-export async function spawnLocalHub(options: HubProcessOptions = {}): Promise<HubProcess> {
+/** @param launch how a command is started elsewhere, for example in a namespace; default: as it is */
+export async function spawnLocalHub(
+  options: HubProcessOptions = {},
+  launch: NetHost['launch'] = (command, args) => ({ command, args }),
+): Promise<HubProcess> {
   const program = fileURLToPath(new URL('./main.ts', import.meta.url))
-  const child = spawn(process.execPath, [program, JSON.stringify(options)], {
+  const { command, args } = launch(process.execPath, [program, JSON.stringify(options)])
+  const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const exited = once(child, 'exit')
