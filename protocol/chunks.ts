@@ -1,8 +1,15 @@
 // A blob's cuts and which of its chunks are held. Geometry is a value: nothing else in the house computes offsets.
 import { ShoalError } from './errors.ts'
 
-/** Size of a chunk where nothing better is known: 4 MiB. */
-export const DEFAULT_CHUNK_BYTES = 4 * 1024 * 1024
+const MIB = 1024 * 1024
+
+/** Size of a chunk of a large blob: 4 MiB. */
+export const DEFAULT_CHUNK_BYTES = 4 * MIB
+/** Blobs up to the first size are cut into chunks of the second: with few chunks hosts would wait for whole ones, not share. */
+const SMALLER_CUTS = [
+  [256 * MIB, MIB],
+  [1024 * MIB, 2 * MIB],
+] as const
 /** No chunk is ever larger: what one request may ask a peer to send. */
 export const MAX_CHUNK_BYTES = 8 * 1024 * 1024
 /** Most chunks a blob may have: 5 TiB at 4 MiB. Bounds every map that a stranger may send. */
@@ -29,8 +36,13 @@ export interface ChunkGeometry {
   indexAt(offset: number): number
 }
 
+/** How a blob of this size is cut: the same on every host, or they would have nothing for each other. */
+export function chunkBytesFor(sizeBytes: number): number {
+  return SMALLER_CUTS.find(([most]) => sizeBytes <= most)?.[1] ?? DEFAULT_CHUNK_BYTES
+}
+
 /** An empty blob has no chunks. @throws ShoalError `too-large` | `bad-request` */
-export function fixedSlices(sizeBytes: number, chunkBytes: number = DEFAULT_CHUNK_BYTES): ChunkGeometry {
+export function fixedSlices(sizeBytes: number, chunkBytes = chunkBytesFor(sizeBytes)): ChunkGeometry {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0)
     throw new ShoalError('bad-request', `not a size: ${sizeBytes}`)
   if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1024 || chunkBytes > MAX_CHUNK_BYTES) {

@@ -87,9 +87,14 @@ export function deadline(
   const controller = new AbortController()
   let disposed = false
   let cancelTimer: () => void = () => {}
-  const start = () => {
-    cancelTimer()
-    cancelTimer = clock.after(timeoutMs, () => controller.abort(makeError()))
+  let endsAt = clock.now() + timeoutMs
+  // Extended for each piece of a transfer: that only moves the end, and the timer looks again when it fires.
+  const wait = (waitMs: number) => {
+    cancelTimer = clock.after(waitMs, () => {
+      const leftMs = endsAt - clock.now()
+      if (leftMs > 0) wait(leftMs)
+      else controller.abort(makeError())
+    })
   }
   const onParent = () => {
     cancelTimer()
@@ -98,12 +103,12 @@ export function deadline(
   if (parent?.aborted) onParent()
   else {
     parent?.addEventListener('abort', onParent, { once: true })
-    start()
+    wait(timeoutMs)
   }
   return {
     signal: controller.signal,
     extend() {
-      if (!controller.signal.aborted && !disposed) start()
+      if (!controller.signal.aborted && !disposed) endsAt = clock.now() + timeoutMs
     },
     [Symbol.dispose]() {
       disposed = true

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Repo } from '@shoal/protocol/ids.ts'
 import { type Service, startAll } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
+import { ByteTotals } from './byte-totals.ts'
 import { createCatalog } from './catalog.ts'
 import type { Settings } from './config.ts'
 import { DownloadTurns } from './download-turns.ts'
@@ -11,7 +12,8 @@ import { Downloader } from './downloader.ts'
 import { loadHashing } from './hashing.ts'
 import { createHealth } from './health.ts'
 import { withoutHearsay } from './hearsay.ts'
-import type { Host, HostStatus } from './host-port.ts'
+import type { Host } from './host-port.ts'
+import { hostStatus } from './host-status.ts'
 import { createHubApi } from './http/hub-api.ts'
 import { createNodeApi } from './http/node-api.ts'
 import { createHttpServer } from './http/server.ts'
@@ -35,6 +37,7 @@ import { askPeersForManifest } from './peer-manifests.ts'
 import { PEER_DEPTH } from './plan/download-plan.ts'
 import { ObservedRates, withinLimits } from './plan/pull-efficiency.ts'
 import { SourceScores } from './plan/source-score.ts'
+import { planMaker } from './plan-maker.ts'
 import { PullPlanner } from './pull-planner.ts'
 import { quietHandlers, quietMesh } from './quiet-mesh.ts'
 import { ReadRights } from './read-rights.ts'
@@ -130,7 +133,7 @@ async function startParts(
   const givesNothing = () => !limits.givesToPeers
   const rates = new ObservedRates()
   const quotas = new OriginQuotas(clock)
-  const totals = { originBytes: 0, peerBytes: 0, diskBytes: 0, sentToPeersBytes: 0 }
+  const totals = new ByteTotals(metrics, (from, bytes) => rates.note(from, bytes, clock.now()))
 
   const uploads = new Uploads({
     clock,
@@ -142,10 +145,7 @@ async function startParts(
     arriving: (blob) => downloader.arriving(blob),
     peerAsked: (peer, blob, want, subscribe) => swarm.peerAsked(peer, blob, want, subscribe),
     told: (peer, message) => swarm.told(peer, message),
-    bytesSent: (bytes) => {
-      totals.sentToPeersBytes += bytes
-      metrics.bytes('disk', 'peer', bytes)
-    },
+    bytesSent: totals.sentToPeer,
   })
   const mesh = createMesh(
     {
@@ -206,6 +206,7 @@ async function startParts(
       log: log.byLevel,
     },
   )
+  const plans = planMaker(settings.planRecord, log)
   const swarm = new Swarm({
     mesh: quietMesh(mesh, givesNothing),
     clock,
@@ -224,20 +225,13 @@ async function startParts(
     vouchers,
     rights,
     buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES),
-    counters: {
-      bytes: (from, bytes) => {
-        totals[from === 'origin' ? 'originBytes' : 'peerBytes'] += bytes
-        metrics.bytes(from, 'disk', bytes)
-        rates.note(from, bytes, clock.now())
-      },
-      chunk: (result, count) => metrics.chunk(result, count),
-      download: (result, seconds) => metrics.download(result, seconds),
-    },
+    counters: totals.counters,
     self: identity.peer,
     // A quarter of the connections stays for metadata.
     originDepth: Math.max(1, Math.floor(settings.connections.maxPerHost * 0.75)),
     totalDepth: PEER_DEPTH,
     originFetchers: settings.mesh.originFetchers,
+    makePlan: plans.make,
     peerSource: (peer, grant) => peerSource(mesh, peer, grant),
     hub: withoutHearsay({ hub, isHearsay: catalog.isHearsay, settle: catalog.settle }),
     view,
@@ -245,9 +239,7 @@ async function startParts(
     peerOfKey: peerOfPublicKey,
     operatorToken: settings.hub.token,
     maxFileBytes: settings.maxFileBytes,
-    diskBytesRead: (bytes) => {
-      totals.diskBytes += bytes
-    },
+    diskBytesRead: totals.readFromDisk,
     onFailure,
   })
   const bestRates = () => withinLimits(rates.best(clock.now()), limits.values())
@@ -304,25 +296,19 @@ async function startParts(
       await mesh.stop()
       await mesh.start()
     },
-    status: async (): Promise<HostStatus> => ({
-      version: deps.version,
-      peerId: identity.peer,
-      pid: deps.pid,
-      http: http.url,
-      p2p: mesh.addresses(),
-      startedAt,
-      notReadyBecause: notReadyBecause(),
-      storage: {
-        path: settings.storage.path,
+    status: () =>
+      hostStatus({
+        settings,
+        version: deps.version,
+        pid: deps.pid,
+        startedAt,
         hubCache: view.path,
-        ...(await store.usage()),
-        limitBytes: settings.storage.limitBytes,
-        blobs: store.list().filter(({ complete }) => complete).length,
-      },
-      hub: { upstreams: settings.hub.upstreams, tokenPresent: settings.hub.token() !== undefined },
-      mesh: { site: settings.mesh.site, rack: settings.mesh.rack, mdns: settings.mesh.mdns },
-      totals: { ...totals, sentToClientsBytes: http.sentBytes },
-    }),
+        mesh,
+        store,
+        http: () => http.url,
+        notReadyBecause,
+        totals: () => ({ ...totals.now, sentToClientsBytes: http.sentBytes }),
+      }),
   }
   metrics.observe({
     downloads: () => downloader.active().map(({ state }) => state),
@@ -349,7 +335,17 @@ async function startParts(
       await uploads.close()
     },
   }
-  const stopParts = await startAll([closing, mesh, site.budget, swarm, downloader, models, health, http])
+  const stopParts = await startAll([
+    closing,
+    plans,
+    mesh,
+    site.budget,
+    swarm,
+    downloader,
+    models,
+    health,
+    http,
+  ])
   ready = true
   return {
     get http() {

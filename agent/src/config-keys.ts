@@ -148,6 +148,14 @@ export const AGENT_SETTINGS = {
     about:
       'Least important messages that are logged: trace, debug, info, warn, error, fatal or silent, in any case.',
   }),
+  'logging.plan_record': setting({
+    kind: 'text',
+    schema: pathText.optional(),
+    initial: undefined,
+    env: ['SHOAL_PLAN_RECORD'],
+    about:
+      'File that gets every decision about downloads and what it was made from, at most 256 MiB: for reports of problems. Names files by digest and hosts by peer id.',
+  }),
   'hub.upstream': setting({
     kind: 'list',
     schema: z

@@ -42,6 +42,7 @@ export interface Settings {
   readonly limits: LimitValues
   /** undefined: only the limit of the format. */
   readonly maxFileBytes: number | undefined
+  readonly planRecord: string | undefined
   readonly logLevel: LogLevel
   readonly hub: {
     /** Without a trailing slash, in the order they are tried; at least one. */
@@ -236,6 +237,7 @@ async function toSettings(
     },
     maxFileBytes: bytesOrNone(values['security.max_file_size_gb']),
     logLevel: values['logging.level'],
+    planRecord: values['logging.plan_record'],
     hub: {
       upstreams: values['hub.upstream'],
       token: () => token,

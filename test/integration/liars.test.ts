@@ -24,7 +24,7 @@ import { type ClientDownload, downloadLikeHubClient } from '../support/retrying-
 const REPO = 'lab/model'
 /** The last one of one byte. */
 const CHUNKS = 6
-const SIZE = (CHUNKS - 1) * 4 * 1024 * 1024 + 1
+const SIZE = (CHUNKS - 1) * 1024 * 1024 + 1
 const MAX_BAD_CHUNKS = 3
 /** What a host vouches for itself only the digest of the whole can tell: it spoils one file at most, and only once. */
 const ONE_FILE = CHUNKS

@@ -20,6 +20,7 @@ export function newPlan(
       whole: true,
       originDepth: 4,
       totalDepth: 16,
+      originFetchers: 4,
       originNotBefore: 0,
       ...settings,
     },

@@ -42,10 +42,15 @@ export class TwinPlan extends DownloadPlan {
     this.#twin.peerState(peer, state, now)
   }
 
-  override peerGained(peer: string, indices: Iterable<number>, now: number): void {
+  override peerGained(peer: string, indices: Iterable<number>, now: number): boolean {
     const known = [...indices]
-    super.peerGained(peer, known, now)
     this.#twin.peerGained(peer, known, now)
+    return super.peerGained(peer, known, now)
+  }
+
+  override peerLoad(peer: string, line: number, served: boolean): void {
+    super.peerLoad(peer, line, served)
+    this.#twin.peerLoad(peer, line, served)
   }
 
   override removePeer(peer: string): void {

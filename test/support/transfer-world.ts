@@ -14,6 +14,7 @@ import {
   publicKeyOfPeer,
   verifyStatement,
 } from '@shoal/agent/net/identity.ts'
+import { DownloadPlan } from '@shoal/agent/plan/download-plan.ts'
 import { SourceScores } from '@shoal/agent/plan/source-score.ts'
 import { ReadRights } from '@shoal/agent/read-rights.ts'
 import { peerSource } from '@shoal/agent/sources/peer-source.ts'
@@ -182,6 +183,7 @@ export class TransferWorld {
       originDepth: 4,
       totalDepth: 12,
       originFetchers: 4,
+      makePlan: (settings, scores) => new DownloadPlan(settings, scores),
       peerSource: (peer, grant) => peerSource(mesh, peer, grant),
       hub: this.origin,
       view: {

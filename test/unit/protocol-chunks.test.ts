@@ -103,10 +103,17 @@ test('sizes and indices that make no sense are refused', () => {
       'bad-request',
       `${size}`,
     )
-  const cuts = fixedSlices(DEFAULT_CHUNK_BYTES * 2 + 1)
+  const cuts = fixedSlices(DEFAULT_CHUNK_BYTES * 2 + 1, DEFAULT_CHUNK_BYTES)
   assert.equal(cuts.chunkCount, 3)
   for (const index of [-1, 3, 0.5, Number.NaN]) assert.throws(() => cuts.range(index), RangeError)
   for (const offset of [-1, cuts.sizeBytes, 0.5]) assert.throws(() => cuts.indexAt(offset), RangeError)
+})
+
+test('small blobs are cut finer', () => {
+  const MIB = 1024 * 1024
+  const countOf = (mib: number) => fixedSlices(mib * MIB).chunkCount
+  assert.deepEqual([1, 64, 256, 512, 1024, 1025].map(countOf), [1, 64, 256, 256, 512, 257])
+  assert.equal(fixedSlices(256 * MIB + 1).text, `slices:${2 * MIB}:${256 * MIB + 1}`)
 })
 
 test('an empty blob has no chunks and no range has any', () => {

@@ -10,6 +10,7 @@ import type {
 import { type ByteStream, byteStream } from '@libp2p/utils'
 import { asShoalError, ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock, deadline } from '@shoal/protocol/time.ts'
+import { joinWrites } from './joined-writes.ts'
 import type { MeshSecret } from './mesh-secret.ts'
 
 export const NONCE_BYTES = 32
@@ -79,10 +80,16 @@ export function admitted<Components>(
     const encrypter = inner(components)
     return {
       protocol: `/shoal${encrypter.protocol}`,
-      secureInbound: async (connection, secureOptions) =>
-        admit(await encrypter.secureInbound(connection, secureOptions), 'responder', options, secureOptions),
-      secureOutbound: async (connection, secureOptions) =>
-        admit(await encrypter.secureOutbound(connection, secureOptions), 'initiator', options, secureOptions),
+      async secureInbound(connection, secureOptions) {
+        joinWrites(connection)
+        const secured = await encrypter.secureInbound(connection, secureOptions)
+        return admit(secured, 'responder', options, secureOptions)
+      },
+      async secureOutbound(connection, secureOptions) {
+        joinWrites(connection)
+        const secured = await encrypter.secureOutbound(connection, secureOptions)
+        return admit(secured, 'initiator', options, secureOptions)
+      },
     }
   }
 }
@@ -93,6 +100,7 @@ async function admit(
   options: AdmissionOptions,
   secureOptions: SecureConnectionOptions | undefined,
 ): Promise<SecuredConnection> {
+  joinWrites(secured.connection)
   const remote = secured.remotePeer.toString()
   using limit = deadline(
     options.clock,

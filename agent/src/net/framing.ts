@@ -41,11 +41,11 @@ export async function readInto(
   pace: Pace = UNLIMITED,
 ): Promise<void> {
   for (let filled = 0; filled < target.byteLength; ) {
-    const some = await bytes.readSome(Math.min(target.byteLength - filled, pace.pieceBytes), signal)
-    target.set(some, filled)
-    filled += some.byteLength
+    const end = Math.min(target.byteLength, filled + pace.pieceBytes)
+    const some = await bytes.readInto(target.subarray(filled, end), signal)
+    filled += some
     onProgress(filled)
-    const wait = pace.pass(some.byteLength, signal)
+    const wait = pace.pass(some, signal)
     if (wait !== undefined) await wait
   }
 }

@@ -35,6 +35,8 @@ export const MAX_MESH_CONNECTIONS = KEPT_CONNECTIONS + VISITOR_CONNECTIONS
 /** Bytes of a message's id: no admitted host can make another message with an id it knows. */
 const MESSAGE_ID_BYTES = 12
 
+type CopyId = NonNullable<NonNullable<Parameters<typeof gossipsub>[0]>['fastMsgIdFn']>
+
 export type MeshLibp2p = Libp2p<{
   readonly identify: Identify
   readonly ping: Ping
@@ -161,6 +163,8 @@ function gossipOptions(): Parameters<typeof gossipsub>[0] {
     Dlazy: 4,
     mcacheGossip: 2,
     msgIdFn: messageId,
+    // Each message comes several times: without this every copy's signature is checked before it is found to be known.
+    fastMsgIdFn: copyId,
     fallbackToFloodsub: false,
     floodPublish: false,
     doPX: false,
@@ -197,4 +201,11 @@ function messageId(message: Message): Uint8Array {
   sequence.writeBigUInt64BE(message.sequenceNumber)
   const digest = createHash('sha256').update(message.from.toMultihash().bytes).update(sequence).digest()
   return digest.subarray(0, MESSAGE_ID_BYTES)
+}
+
+/** Over everything that was signed, and the signature: only a copy of a message that was found good has its id. */
+function copyId({ signature, from, seqno, topic, data }: Parameters<CopyId>[0]): string {
+  const digest = createHash('sha256')
+  for (const field of [signature, from, seqno, data]) digest.update(field ?? '')
+  return digest.update(topic).digest('base64')
 }

@@ -49,6 +49,8 @@ export class BlobState {
   whole: boolean
   #chunkBytes = 0
   #peerChunkMs = 0
+  /** No deferred chunk is due before this. */
+  #recallAt = Number.POSITIVE_INFINITY
 
   constructor(settings: PlanSettings, scores: SourceScores) {
     this.settings = settings
@@ -93,16 +95,20 @@ export class BlobState {
     const waitMs = Math.max(DEFER_MS, this.#peerChunkMs / DEFER_PART)
     // On a grid, so that many of them cost few decisions.
     const gridMs = 2 ** Math.floor(Math.log2(waitMs / 2))
-    this.deferred.set(index, Math.ceil((now + waitMs) / gridMs) * gridMs)
+    const until = Math.ceil((now + waitMs) / gridMs) * gridMs
+    this.deferred.set(index, until)
+    this.#recallAt = Math.min(this.#recallAt, until)
   }
 
   /** Opens what has been left alone for long enough. @returns when the next is due; infinite when none is */
   recall(now: number): number {
+    if (now < this.#recallAt) return this.#recallAt
     let next = Number.POSITIVE_INFINITY
     for (const [index, until] of this.deferred) {
       if (until <= now) this.reopen(index)
       else if (until < next) next = until
     }
+    this.#recallAt = next
     return next
   }
 

@@ -15,6 +15,18 @@ const MISSED = 3
 /** And so long in any case: who started with others did not know how many they are, and they are counted by what is true yet. */
 const SHORTEST_LIFETIME_MS = 15 * 60_000
 
+/** What telling neighbours which chunks came may cost a host, each way, and what one tell costs; measured. */
+const TELL_BYTES_PER_SECOND = 5_000
+const TELL_COST_BYTES = 160
+const SHORTEST_TELL_GAP_MS = 100
+const LONGEST_TELL_GAP_MS = 1_000
+
+/** Time between two tells of one host to all its neighbours: the more there are, the longer, and the more chunks in each. */
+export function tellGapMs(neighbours: number): number {
+  const gapMs = (neighbours * TELL_COST_BYTES * 1_000) / TELL_BYTES_PER_SECOND
+  return Math.min(LONGEST_TELL_GAP_MS, Math.max(SHORTEST_TELL_GAP_MS, gapMs))
+}
+
 /**
  * Average time between two messages of one host.
  * @param hosts that gossip the like, this one included

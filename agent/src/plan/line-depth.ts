@@ -6,8 +6,8 @@
 const ROOM_RATIO = 1.25
 /** Beyond so many times the quickest there are too many. */
 const FULL_RATIO = 2
-/** By how much the quickest is trusted less with every further request: lines change. */
-const FORGET = 1.01
+/** Weight of the newest sample in the quickest when nothing else of ours was on the line: lines change. */
+const WEIGHT = 0.3
 
 export class LineDepth {
   readonly #most: number
@@ -28,7 +28,10 @@ export class LineDepth {
   /** A request of the usual size took so long, with `open` requests of ours on the line when it ended (itself included). */
   ended(tookMs: number, open: number): void {
     const ms = Math.max(tookMs, 0.1)
-    this.#quickestMs = Math.min(this.#quickestMs * FORGET, ms)
+    // Only a request that had the line to itself shows that it has become slower: the others wait for each other, and to forget
+    // by time would take that for the line.
+    if (open <= 1 && ms > this.#quickestMs) this.#quickestMs += WEIGHT * (ms - this.#quickestMs)
+    else this.#quickestMs = Math.min(this.#quickestMs, ms)
     // With fewer open than allowed, the depth was not what held it back.
     if (ms <= ROOM_RATIO * this.#quickestMs && open >= this.depth)
       this.#depth = Math.min(this.#depth + 1, this.#most)

@@ -103,8 +103,7 @@ export class Neighbours {
   accept(host: string, distance: Distance): boolean {
     this.heard(host, distance)
     if (this.#neighbours.has(host)) return true
-    if (this.#neighbours.size >= MAX_NEIGHBOURS && !(this.#leads(this.#self, 1) && this.isLeader(host)))
-      return false
+    if (!this.#hasPlace(this.#leads(this.#self, 1) && this.isLeader(host))) return false
     this.#neighbours.add(host)
     return true
   }
@@ -119,7 +118,7 @@ export class Neighbours {
   choose(): string[] {
     const chosen: string[] = []
     const add = ({ host, isReachable }: Known) => {
-      if (!isReachable || this.#neighbours.has(host)) return
+      if (!isReachable || this.#neighbours.has(host) || !this.#hasPlace(true)) return
       this.#neighbours.add(host)
       chosen.push(host)
     }
@@ -144,6 +143,11 @@ export class Neighbours {
   isLeader(host: string): boolean {
     const known = this.#known.get(host)
     return known !== undefined && this.#leads(known.seed, known.distance)
+  }
+
+  /** Leaders have places of their own, but only so many: who leads changes with every name that a stranger takes. */
+  #hasPlace(forLeader: boolean): boolean {
+    return this.#neighbours.size < MAX_NEIGHBOURS + (forLeader ? this.#leaders : 0)
   }
 
   /** Every site has its own order: hosts elsewhere ask their own origin. */

@@ -1,14 +1,19 @@
-// The bound on memory that arriving chunks may use, over all downloads. Lends buffers and takes them back for reuse: a chunk
-// is 4 MiB, and allocating and zeroing one for each request would cost more than moving its bytes.
+// The bound on memory that arriving chunks may use, over all downloads. Lends buffers and takes them back for reuse: a chunk is up to
+// 4 MiB, and allocating and zeroing one for each request would cost more than moving its bytes.
 import { DEFAULT_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 
-const MAX_KEPT = 12
+/** Bytes of buffers that are kept for reuse. */
+const MAX_KEPT_BYTES = 12 * DEFAULT_CHUNK_BYTES
+/** Smaller buffers are not worth keeping. */
+const LEAST_KEPT_BYTES = 256 * 1024
 
 export class ChunkBuffers {
   readonly #limitBytes: number
-  readonly #free: Uint8Array[] = []
+  /** By size: a power of two. */
+  readonly #free = new Map<number, ArrayBufferLike[]>()
   readonly #waiting = new Set<() => void>()
   #lentBytes = 0
+  #keptBytes = 0
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
@@ -18,7 +23,7 @@ export class ChunkBuffers {
     return this.#lentBytes
   }
 
-  /** How many chunks of the usual size may be asked for now. */
+  /** How many chunks of the largest usual size may be asked for now. */
   get room(): number {
     return Math.max(0, Math.floor((this.#limitBytes - this.#lentBytes) / DEFAULT_CHUNK_BYTES))
   }
@@ -26,19 +31,23 @@ export class ChunkBuffers {
   /** Exactly `length` bytes of arbitrary content. Never refuses: callers look at {@link room} first. */
   take(length: number): Uint8Array {
     this.#lentBytes += length
-    const kept =
-      length > DEFAULT_CHUNK_BYTES / 2 && length <= DEFAULT_CHUNK_BYTES ? this.#free.pop() : undefined
-    if (kept !== undefined) return kept.subarray(0, length)
-    return Buffer.allocUnsafeSlow(
-      length > DEFAULT_CHUNK_BYTES / 2 ? Math.max(length, DEFAULT_CHUNK_BYTES) : length,
-    ).subarray(0, length)
+    if (length < LEAST_KEPT_BYTES) return Buffer.allocUnsafeSlow(length)
+    const sizeBytes = 2 ** Math.ceil(Math.log2(length))
+    const kept = this.#free.get(sizeBytes)?.pop()
+    if (kept !== undefined) this.#keptBytes -= sizeBytes
+    return new Uint8Array(kept ?? Buffer.allocUnsafeSlow(sizeBytes).buffer, 0, length)
   }
 
   /** Nobody may use the buffer any more. */
   give(buffer: Uint8Array): void {
     this.#lentBytes -= buffer.byteLength
-    if (buffer.buffer.byteLength === DEFAULT_CHUNK_BYTES && this.#free.length < MAX_KEPT)
-      this.#free.push(new Uint8Array(buffer.buffer))
+    const { byteLength: sizeBytes } = buffer.buffer
+    if (sizeBytes >= LEAST_KEPT_BYTES && this.#keptBytes + sizeBytes <= MAX_KEPT_BYTES) {
+      this.#keptBytes += sizeBytes
+      const kept = this.#free.get(sizeBytes)
+      if (kept === undefined) this.#free.set(sizeBytes, [buffer.buffer])
+      else kept.push(buffer.buffer)
+    }
     for (const wake of [...this.#waiting]) {
       this.#waiting.delete(wake)
       wake()

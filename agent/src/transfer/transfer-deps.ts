@@ -2,6 +2,7 @@
 import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { Log } from '../log.ts'
+import type { DownloadPlan, PlanSettings } from '../plan/download-plan.ts'
 import type { SourceScores } from '../plan/source-score.ts'
 import type { ReadRights } from '../read-rights.ts'
 import type { ChunkSource } from '../sources/source.ts'
@@ -31,6 +32,7 @@ export interface TransferDeps {
   readonly originDepth: number
   readonly totalDepth: number
   readonly originFetchers: number
+  readonly makePlan: (settings: PlanSettings, scores: SourceScores) => DownloadPlan
   readonly peer: (peer: PeerId) => ChunkSource
   readonly ban: (peer: PeerId, durationMs: number, reason: string) => void
   /** Bytes that readers may have been given are wrong. */

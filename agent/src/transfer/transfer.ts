@@ -6,7 +6,7 @@ import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
 import type { ReadGrant } from '@shoal/protocol/messages.ts'
 import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
 import type { BlobProgress, WantedFile } from '../downloads-port.ts'
-import { DownloadPlan, ORIGIN } from '../plan/download-plan.ts'
+import { type DownloadPlan, ORIGIN } from '../plan/download-plan.ts'
 import { BAN_MS } from '../plan/source-score.ts'
 import type { ChunkSource, FetchedChunk } from '../sources/source.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
@@ -238,7 +238,7 @@ export class Transfer implements SwarmMember {
     await this.#deps.swarm.join(this, PEER_GRACE_MS, signal)
     if (this.over) return
     const { clock, buffers } = this.#deps
-    const plan = new DownloadPlan(
+    const plan = this.#deps.makePlan(
       {
         blob: this.blob,
         self: this.#deps.self,
