@@ -6,6 +6,7 @@ import type { PullPlanShape, PullShape } from '@shoal/agent/http/node-shapes.ts'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { type AgentProcess, connected, eventually, startAgent, startMesh } from '../support/agent-process.ts'
 import { shoal } from '../support/command-line.ts'
+import { figure } from '../support/figures.ts'
 import { type HubProcess, spawnLocalHub } from '../support/local-hub/process.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
@@ -53,14 +54,14 @@ test('an origin limit of 2 MB/s is 2 MB/s, and lifted while the pull runs it hol
   await eventually('bytes come', async () => (await received(agent)) > 0)
   const rate = await rateOf(agent)
   context.diagnostic(`${Math.round(rate)} bytes a second`)
-  assert.ok(Math.abs(rate - 2_000_000) <= 0.15 * 2_000_000, `${rate} bytes a second`)
+  assert.ok(Math.abs(rate - 2_000_000) <= figure(0.15, 0.4) * 2_000_000, `${rate} bytes a second`)
   await tell(context, agent, 'limits', '--origin', 'unlimited')
   const startedAt = systemClock.now()
   await eventually('the pull is complete', async () => {
     const { pulls } = await agent.downloads()
     return pulls.some((pull) => pull.id === id && pull.state === 'complete')
   })
-  assert.ok(systemClock.now() - startedAt < 8_000, 'it went on at the old limit')
+  assert.ok(systemClock.now() - startedAt < figure(8_000, 30_000), 'it went on at the old limit')
   assert.equal((await hub.control.counts()).bytes, await hub.control.sizeBytes(REPO))
 })
 
@@ -150,9 +151,9 @@ test('when one of two hosts that share a fetch is paused, the other takes over i
   assert.equal(await received(one), before, 'the paused host took something')
   const amplification = (await hub.control.counts()).bytes / (await hub.control.sizeBytes(REPO))
   context.diagnostic(`${seconds.toFixed(1)} s after the pause, amplification ${amplification.toFixed(3)}`)
-  assert.ok(seconds < 15, `it took ${seconds} s`)
+  assert.ok(seconds < figure(15, 60), `it took ${seconds} s`)
   // Chunks that were on their way to the paused host come twice.
-  assert.ok(amplification <= 1.6, `amplification ${amplification}`)
+  assert.ok(amplification <= figure(1.6, 2.6), `amplification ${amplification}`)
   await tell(context, one, 'downloads', 'resume', pulls[0]?.id ?? '')
   await eventually(
     'the paused one is complete',

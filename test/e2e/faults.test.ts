@@ -9,6 +9,7 @@ import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { chunksAsked, gaveUpAt, takenOver } from '../support/agent-log.ts'
 import { type AgentProcess, connected, eventually, startAgent, startMesh } from '../support/agent-process.ts'
 import { faultProxy, SharedLine } from '../support/fault-proxy.ts'
+import { figure } from '../support/figures.ts'
 import { spawnLocalHub } from '../support/local-hub/process.ts'
 import {
   borrowedVoucher,
@@ -125,8 +126,14 @@ test('of three peers that a host downloads from one is lost in the middle of a c
         sub.diagnostic(
           `${seconds.toFixed(2)} s, ${(seconds / undisturbed.seconds).toFixed(2)} x undisturbed; given up after ${gaveUpMs} ms; chunks asked of others after ${delays.join(' ') || '-'} ms; from the origin ${originBytes / MIB} MiB`,
         )
-        assert.ok(Math.max(0, ...delays) <= 2_000, `asked of another source after ${delays} ms`)
-        assert.ok(seconds <= 1.15 * undisturbed.seconds, `${seconds} s, undisturbed ${undisturbed.seconds} s`)
+        assert.ok(
+          Math.max(0, ...delays) <= figure(2_000, 8_000),
+          `asked of another source after ${delays} ms`,
+        )
+        assert.ok(
+          seconds <= figure(1.15, 2.5) * undisturbed.seconds,
+          `${seconds} s, undisturbed ${undisturbed.seconds} s`,
+        )
       },
     )
 })
@@ -210,8 +217,8 @@ test('three liars among ten peers cost at most half of the time again, and at mo
     'no liar was ever asked',
   )
   for (const count of lied.asked.slice(7, 9)) assert.ok(count <= 3, `a liar brought ${count} bad chunks`)
-  assert.ok(lied.wasted <= 0.05 * sizeBytes, `${lied.wasted} bytes wasted`)
-  assert.ok(lied.seconds <= 1.5 * right.seconds, `${lied.seconds} s, honest ${right.seconds} s`)
+  assert.ok(lied.wasted <= figure(0.05, 0.15) * sizeBytes, `${lied.wasted} bytes wasted`)
+  assert.ok(lied.seconds <= figure(1.5, 3) * right.seconds, `${lied.seconds} s, honest ${right.seconds} s`)
 })
 
 test('without coordinator and mDNS a host that knows one of five peers finds all others and completes from one it did not know', async (t) => {

@@ -5,6 +5,7 @@ import { availableParallelism, loadavg } from 'node:os'
 import test, { type TestContext } from 'node:test'
 import { type Given, type Rival, runRival, whyNo } from '../bench/crowd-rivals.ts'
 import { connected } from '../support/agent-process.ts'
+import { figure, isStrict } from '../support/figures.ts'
 import { type LinkRate, startNetns, whyNoNetns } from '../support/netns.ts'
 import { agentOn, agentsOn, hubOn, lowerBoundSeconds, pullAll, watchSending } from '../support/netns-crowd.ts'
 
@@ -72,9 +73,10 @@ test('six hosts on links of 100 Mbit/s that start together: the last is done wit
   }
   // From one server the seconds grow with size and hosts and nothing else: a small file tells as much.
   const others = [await beside('aria2', REPO), await beside('http', SMALL_REPO)]
-  assert.ok(amplification <= 1.05, `amplification ${amplification}`)
-  assert.ok(seconds <= 1.25 * bound, `${seconds} s, the bound is ${bound} s`)
-  for (const other of others) assert.ok(other === undefined || seconds / bound < other, 'another is faster')
+  assert.ok(amplification <= figure(1.05, 1.6), `amplification ${amplification}`)
+  assert.ok(seconds <= figure(1.25, 6) * bound, `${seconds} s, the bound is ${bound} s`)
+  for (const other of others)
+    assert.ok(!isStrict() || other === undefined || seconds / bound < other, 'another is faster')
 })
 
 test('a host that comes late to three hosts that have the file takes no byte from the origin', {
@@ -96,7 +98,7 @@ test('a host that comes late to three hosts that have the file takes no byte fro
   assert.equal(bytes, 0)
   assert.equal(pulls[0]?.originBytes, 0)
   const seconds100 = sizeBytes / (100e6 / 8)
-  assert.ok(seconds <= 1.5 * seconds100, `${seconds} s, the line needs ${seconds100} s`)
+  assert.ok(seconds <= figure(1.5, 4) * seconds100, `${seconds} s, the line needs ${seconds100} s`)
 })
 
 test('behind a slow site line of 20 Mbit/s the last host is done at most 2 s after the last byte of the origin', {
@@ -114,7 +116,7 @@ test('behind a slow site line of 20 Mbit/s the last host is done at most 2 s aft
   t.diagnostic(
     `done after ${shown(secondsEach)}, the line needs ${line.toFixed(1)} s, ${afterMs} ms after the origin's last byte, amplification ${amplification.toFixed(3)}`,
   )
-  assert.ok(amplification <= 1.05, `amplification ${amplification}`)
-  assert.ok(afterMs <= 2_000, `${afterMs} ms after the last byte of the origin`)
-  assert.ok(seconds <= 1.25 * line, `${seconds} s, the line needs ${line} s`)
+  assert.ok(amplification <= figure(1.05, 1.6), `amplification ${amplification}`)
+  assert.ok(afterMs <= figure(2_000, 20_000), `${afterMs} ms after the last byte of the origin`)
+  assert.ok(seconds <= figure(1.25, 3) * line, `${seconds} s, the line needs ${line} s`)
 })

@@ -14,7 +14,7 @@ import type { SourceScores } from './source-score.ts'
 const WEIGHT = 0.3
 /** A chunk that its holder gives to others just now is left alone for so long, or for this part of what a chunk takes. */
 const DEFER_MS = 75
-const DEFER_PART = 4
+const DEFER_PART = 2
 
 export interface PlanSettings {
   readonly blob: string
@@ -42,6 +42,8 @@ export class BlobState {
   readonly flights = new Flights()
   readonly gate: OriginGate
   readonly choice: PeerChoice
+  /** Chunks that some source was bringing when it was lost: to be asked of another before anything else. */
+  readonly interrupted = new Set<number>()
   /** Chunks that only the origin may bring. */
   readonly originOnly = new Set<number>()
   /** Chunks that were asked for too early, and until when they are left alone: copies are being made. Not open meanwhile. */
@@ -67,6 +69,7 @@ export class BlobState {
   }
 
   launch(index: number, source: string, why: Assignment['why'], now: number): Assignment {
+    this.interrupted.delete(index)
     if (this.picker.close(index)) this.peers.changed(index, -1)
     const peer = this.peers.get(source)
     if (peer !== undefined) peer.askedSince++
@@ -78,6 +81,7 @@ export class BlobState {
     if (!this.held.has(index)) this.held.add(index)
     this.gate.gained(now)
     this.originOnly.delete(index)
+    this.interrupted.delete(index)
     this.deferred.delete(index)
     if (this.picker.close(index)) this.peers.changed(index, -1)
   }
@@ -115,6 +119,7 @@ export class BlobState {
   /** @returns the flight's id, to be aborted */
   cancel(flight: Flight): number {
     this.flights.cancel(flight)
+    if (!this.held.has(flight.assignment.index)) this.interrupted.add(flight.assignment.index)
     this.reopen(flight.assignment.index)
     return flight.assignment.id
   }

@@ -44,6 +44,7 @@ export class PlanRound {
   readonly #wake: WakeTime
   readonly #start: Assignment[] = []
   #room: number
+  #peerRoom = 0
 
   /** @param room assignments that may be started now */
   constructor(state: BlobState, now: number, room: number) {
@@ -65,7 +66,7 @@ export class PlanRound {
       if (replaced.length > 0) choice.refresh(this.#now, this.#wake)
       gate.refresh(this.#now, whole, this.#wake)
       // What the origin is asked for is bounded by itself: it must not keep a host that speaks to it from its peers.
-      this.#room = Math.min(this.#room, settings.totalDepth - (flights.count - flights.countOf(ORIGIN)))
+      this.#peerRoom = settings.totalDepth - (flights.count - flights.countOf(ORIGIN))
       this.#serveReaders()
       if (whole) {
         // Our share of the origin before what peers have: nobody else brings it, and the others wait for it.
@@ -82,7 +83,8 @@ export class PlanRound {
   /** @returns ids of flights that make no progress, and of those whose source is banned by now: ended */
   #replace(): number[] {
     const cancel: number[] = []
-    for (const flight of [...this.#state.flights.all()]) {
+    // A map may be taken from while it is gone through.
+    for (const flight of this.#state.flights.all()) {
       const { index, source } = flight.assignment
       const stallsAt = flight.lastProgressAt + STALL_MS
       if (source !== ORIGIN && this.#state.scores.banned(source, this.#now)) {
@@ -160,15 +162,26 @@ export class PlanRound {
 
   #fillPeers(): void {
     const { picker, choice, originOnly } = this.#state
-    if (this.#room <= 0 || picker.openCount === 0) return
+    if (this.#peerRoom <= 0 || picker.openCount === 0) return
+    this.#resumeInterrupted()
     let choices = choice.useful(picker.openCount)
-    while (this.#room > 0 && picker.openCount > 0 && choices.length > 0) {
+    while (this.#room > 0 && this.#peerRoom > 0 && picker.openCount > 0 && choices.length > 0) {
       const best = choice.bestOf(choices, this.#start.length)
       if (best?.peer.holds === undefined) return
       const allowed = originOnly.size === 0 ? undefined : (index: number) => !originOnly.has(index)
       const index = picker.rarest(best.peer.holds, allowed)
       if (index === undefined) choices = choices.filter((other) => other !== best)
       else this.#launch(index, best.peer.id, 'rarest')
+    }
+  }
+
+  /** What a lost or silent peer was bringing is asked of another first. */
+  #resumeInterrupted(): void {
+    const { interrupted, picker } = this.#state
+    for (const index of interrupted) {
+      if (this.#room <= 0) return
+      const best = picker.isOpen(index) ? this.#best(index, false) : undefined
+      if (best !== undefined) this.#launch(index, best.peer.id, 'rarest')
     }
   }
 
@@ -233,13 +246,16 @@ export class PlanRound {
   }
 
   #best(index: number, urgent: boolean, except?: string): Choice | undefined {
-    return this.#state.originOnly.has(index) ? undefined : this.#state.choice.forChunk(index, urgent, except)
+    return this.#peerRoom <= 0 || this.#state.originOnly.has(index)
+      ? undefined
+      : this.#state.choice.forChunk(index, urgent, except)
   }
 
   #launch(index: number, source: string, why: Assignment['why']): void {
     this.#start.push(this.#state.launch(index, source, why, this.#now))
     this.#wake.by(this.#now + STALL_MS)
-    if (source !== ORIGIN) this.#room--
+    this.#room--
+    if (source !== ORIGIN) this.#peerRoom--
   }
 
   /** Hope ends by time alone. */

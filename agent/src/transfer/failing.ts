@@ -3,6 +3,8 @@ import type { ShoalError } from '@shoal/protocol/errors.ts'
 
 /** A download that gained nothing for so long, while its sources fail, is given up. */
 export const GIVE_UP_MS = 60_000
+/** The same counts from the end of a pause that the origin asked for, up to this long: a rate limit's window. */
+const MAX_PATIENCE_MS = 301_000
 
 export class Failing {
   #last: ShoalError | undefined
@@ -14,7 +16,11 @@ export class Failing {
   }
 
   failed(error: ShoalError, now: number): void {
+    // While an origin asks for patience, nobody is failing.
+    const { retryAfterMs } = error.details
+    const patientMs = typeof retryAfterMs === 'number' ? Math.min(retryAfterMs, MAX_PATIENCE_MS) : 0
     if (this.#last === undefined) this.#since = now
+    if (patientMs > 0) this.#since = Math.max(this.#since, now + patientMs)
     this.#last = error
   }
 
