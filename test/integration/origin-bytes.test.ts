@@ -244,7 +244,7 @@ describe('ranges', () => {
       fetchChunk(
         hub.source(file, () => undefined),
         BLOB,
-        fixedSlices(40_000_000),
+        fixedSlices(40_000_000, 4_000_000),
         5,
       ),
       code('origin-refused'),
