@@ -1,8 +1,23 @@
-// One host of a test's small world: its plan, what it holds, what it has done. State only; plan-world.ts moves it.
-import type { Assignment, DownloadPlan } from '@shoal/agent/plan/download-plan.ts'
+// What a test's small world is made of, and one host of it: its plan, what it holds, what it has done. State only; plan-world.ts moves it.
+import type { Assignment, DownloadPlan, PlanSettings } from '@shoal/agent/plan/download-plan.ts'
 import type { PeerFacts } from '@shoal/agent/plan/peer-table.ts'
 import { SourceScores } from '@shoal/agent/plan/source-score.ts'
 import { ChunkMap } from '@shoal/protocol/chunks.ts'
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly chunks: number
+  /** Shared by all requests to it. */
+  readonly originBytesPerSecond?: number
+  /** One way, for each message and receiver, uniform in this range. */
+  readonly gossipDelayMs?: readonly [number, number]
+  readonly askDelayMs?: readonly [number, number]
+  /** False: what gossip says of who fetches gets lost. */
+  readonly gossip?: boolean
+  /** False: nobody tells another what it gained or claims; it shows only in answers. */
+  readonly tells?: boolean
+  readonly makePlan?: (settings: PlanSettings, scores: SourceScores) => DownloadPlan
+}
 
 export interface HostOptions {
   readonly startAt?: number
@@ -10,6 +25,7 @@ export interface HostOptions {
   readonly held?: ChunkMap
   readonly originDepth?: number
   readonly totalDepth?: number
+  /** Chunks that it gives to peers at once. */
   readonly uploadSlots?: number
   readonly upBytesPerSecond?: number
   readonly downBytesPerSecond?: number
@@ -40,7 +56,8 @@ export class WorldHost {
   finishedAt: number | undefined
   wakeAt: number | undefined
   pumpQueued = false
-  announceQueued = false
+  tellQueued = false
+  toldAt = Number.NEGATIVE_INFINITY
   originBytes = 0
   uploadedBytes = 0
   duplicateBytes = 0

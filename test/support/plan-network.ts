@@ -1,9 +1,10 @@
 // The network of a test's small world: every link is shared evenly by what goes over it, and a movement has the least of its
 // shares. Fluid: no packets, no loss. A host or origin that misbehaves moves nothing.
 import type { Assignment } from '@shoal/agent/plan/download-plan.ts'
-import type { WorldHost } from './plan-host.ts'
+import type { Behaviour, WorldHost } from './plan-host.ts'
 
 const DEFAULT_BYTES_PER_SECOND = 100e6
+const MOVING: ReadonlySet<Behaviour> = new Set(['honest', 'liar', 'false-map'])
 
 export interface Movement {
   readonly assignment: Assignment
@@ -12,6 +13,8 @@ export interface Movement {
   readonly from: WorldHost | undefined
   leftBytes: number
   bytesPerSecond: number
+  /** Bytes move only while it is sent. */
+  state: 'asked' | 'sending' | 'over'
 }
 
 export class PlanNetwork {
@@ -92,9 +95,11 @@ export class PlanNetwork {
     }
   }
 
-  #moves({ from, assignment }: Movement): boolean {
+  #moves({ from, assignment, state }: Movement): boolean {
+    if (state !== 'sending') return false
     if (from === undefined) return !this.#originStopped
-    return (from.behaviour === 'honest' || from.behaviour === 'liar') && from.held.has(assignment.index)
+    // One that boasts still gives what it has.
+    return MOVING.has(from.behaviour) && from.held.has(assignment.index)
   }
 }
 

@@ -1,33 +1,24 @@
 // A small world for tests of DownloadPlan: N plans, a fluid network, one origin, a virtual clock, seeded chance. It holds no
-// scheduling of its own: a host acts on its plan's decisions only, at facts and at `wakeAt`. Feeds a plan as the agent does:
-// ask on joining, a short grace, announcements in batches, asking again.
-import { type Assignment, DownloadPlan, type PlanSettings } from '@shoal/agent/plan/download-plan.ts'
+// scheduling of its own: a host acts on its plan's decisions only, at facts and at `wakeAt`. Feeds a plan as the agent does: ask
+// on joining, a short grace, gossip of who fetches, telling each other what was gained and is claimed, asking again.
+import { type Assignment, DownloadPlan } from '@shoal/agent/plan/download-plan.ts'
 import type { PeerFacts } from '@shoal/agent/plan/peer-table.ts'
-import type { SourceScores } from '@shoal/agent/plan/source-score.ts'
+import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import type { ErrorCode } from '@shoal/protocol/errors.ts'
 import { type Random, seededRandom } from '@shoal/protocol/time.ts'
-import { type Behaviour, type HostOptions, WorldHost } from './plan-host.ts'
+import { type Behaviour, type HostOptions, WorldHost, type WorldOptions } from './plan-host.ts'
+
+export type { WorldOptions } from './plan-host.ts'
+
 import { type Movement, PlanNetwork } from './plan-network.ts'
+import { PlanUploads } from './plan-uploads.ts'
 
 export const CHUNK_BYTES = 4 * 1024 * 1024
+export const ORIGIN_FETCHERS = 4
 const GRACE_MS = 250
 const ASK_AGAIN_MS = 4_000
 const ASKED_AGAIN_AT_ONCE = 8
-const ANNOUNCE_AFTER_MS = 100
-const ANNOUNCE_SPREAD_MS = 10
-
-export interface WorldOptions {
-  readonly seed: number
-  readonly chunks: number
-  /** Shared by all requests to it. */
-  readonly originBytesPerSecond?: number
-  /** One way, for each message and receiver, uniform in this range. */
-  readonly gossipDelayMs?: readonly [number, number]
-  readonly askDelayMs?: readonly [number, number]
-  /** False: announcements get lost. */
-  readonly gossip?: boolean
-  readonly makePlan?: (settings: PlanSettings, scores: SourceScores) => DownloadPlan
-}
+const TELL_GAP_MS = 100
 
 export class PlanWorld {
   readonly hosts: WorldHost[] = []
@@ -39,6 +30,7 @@ export class PlanWorld {
   #events: { readonly at: number; readonly order: number; readonly run: () => void }[] = []
   #order = 0
   readonly #network: PlanNetwork
+  readonly #uploads: PlanUploads
   #originFails: ErrorCode | undefined
   readonly #byName = new Map<string, WorldHost>()
 
@@ -46,6 +38,16 @@ export class PlanWorld {
     this.options = options
     this.random = seededRandom(options.seed)
     this.#network = new PlanNetwork(options.originBytesPerSecond)
+    this.#uploads = new PlanUploads({
+      now: () => this.now,
+      at: (time, run) => this.at(time, run),
+      delayMs: () => this.#askDelay(),
+      fail: (one, code) => this.#fail(one, code),
+      send: (one) => {
+        one.state = 'sending'
+        this.#network.disturbed()
+      },
+    })
   }
 
   get originBytes(): number {
@@ -159,7 +161,10 @@ export class PlanWorld {
       const make = this.options.makePlan ?? ((settings, scores) => new DownloadPlan(settings, scores))
       const { originDepth = 4, totalDepth = 16 } = host.options
       const settings = { blob: 'blob', self: host.name, held: host.held, whole: host.whole }
-      host.plan = make({ ...settings, originDepth, totalDepth, originNotBefore: this.now }, host.scores)
+      host.plan = make(
+        { ...settings, originDepth, totalDepth, originFetchers: ORIGIN_FETCHERS, originNotBefore: this.now },
+        host.scores,
+      )
       for (const [peer, facts] of host.early) host.plan.peerState(peer, facts, this.now)
       this.#pumpSoon(host)
     }
@@ -173,7 +178,7 @@ export class PlanWorld {
     }
     this.at(this.now + (open === 0 ? 0 : GRACE_MS), begin)
     this.#askAgain(host)
-    this.#announceSoon(host)
+    if (host.whole) this.#gossip(host)
   }
 
   #askAgain(host: WorldHost): void {
@@ -193,7 +198,7 @@ export class PlanWorld {
 
   #ask(host: WorldHost, peer: WorldHost, answered: () => void): void {
     host.askedAt.set(peer.name, this.now)
-    this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => {
+    this.at(this.now + this.#askDelay(), () => {
       if (peer.left || peer.behaviour === 'dead') return
       if (host.whole && peer.joined && peer.finishedAt === undefined) this.#heardWanting(peer, host)
       const fetching = peer.joined && peer.finishedAt === undefined
@@ -203,7 +208,7 @@ export class PlanWorld {
         wanting: fetching && peer.whole,
         claimed: peer.plan?.originClaims() ?? [],
       }
-      this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => {
+      this.at(this.now + this.#askDelay(), () => {
         if (host.left || peer.left || host.behaviour === 'dead') return
         if (facts.wanting) host.wanting.add(peer.name)
         // An answer from before the peer began is stale when it has said since that it has begun.
@@ -225,29 +230,59 @@ export class PlanWorld {
     if (!host.askedAt.has(peer.name)) this.#ask(host, peer, () => {})
   }
 
-  #announceSoon(host: WorldHost): void {
-    if (host.announceQueued) return
-    host.announceQueued = true
-    this.at(this.now + ANNOUNCE_AFTER_MS + ANNOUNCE_SPREAD_MS * (this.hosts.length - 1), () => {
-      host.announceQueued = false
-      if (host.left || host.behaviour === 'dead') return
-      const gained = host.gained.splice(0)
-      this.#gossip(host, (other) => {
-        if (host.whole) this.#heardWanting(other, host)
-        this.tell(other, (plan) => plan.peerGained(host.name, gained, this.now))
-      })
+  /** At most one tell each 100 ms, and at once when the last one is longer ago. */
+  #tellSoon(host: WorldHost): void {
+    if (host.tellQueued || this.options.tells === false) return
+    host.tellQueued = true
+    this.at(host.toldAt + TELL_GAP_MS, () => {
+      host.tellQueued = false
+      host.toldAt = this.now
+      if (!host.left && host.behaviour !== 'dead') this.#tellAll(host)
     })
   }
 
-  #gossip(host: WorldHost, receive: (other: WorldHost) => void): void {
+  #tellAll(host: WorldHost): void {
+    const gained = host.gained.splice(0)
+    const isComplete = host.held.complete
+    const claimed = host.plan?.originClaims() ?? []
+    const line = this.#uploads.lineOf(host)
+    for (const name of host.wanting) {
+      const other = this.#byName.get(name)
+      if (other === undefined) continue
+      this.at(this.now + this.#askDelay(), () => {
+        if (!this.#listens(other) || host.left) return
+        if (isComplete) this.#heard(other, host.name, { holds: 'all', wanting: false, claimed: [] })
+        else {
+          const early = other.early.get(host.name)
+          if (early?.holds instanceof ChunkMap) for (const index of gained) early.holds.add(index)
+          const holds = other.plan === undefined ? early?.holds : undefined
+          // What a newcomer has not asked for yet it hears in the answer.
+          if (host.whole && (other.plan !== undefined || early !== undefined))
+            this.#heard(other, host.name, { holds, wanting: true, claimed })
+          this.tell(other, (plan) => plan.peerGained(host.name, gained, this.now))
+        }
+        this.tell(other, (plan) => plan.peerLoad(host.name, line, false))
+      })
+    }
+  }
+
+  /** Everybody hears by gossip who fetches. */
+  #gossip(host: WorldHost): void {
     if (this.options.gossip === false) return
     for (const other of this.hosts) {
       if (other === host || other.left) continue
       this.at(this.now + this.#delay(this.options.gossipDelayMs ?? [50, 300]), () => {
-        const listens = other.joined && other.finishedAt === undefined && other.behaviour !== 'dead'
-        if (listens && !host.left && !other.left) receive(other)
+        if (this.#listens(other) && !host.left) this.#heardWanting(other, host)
       })
     }
+  }
+
+  #listens(host: WorldHost): boolean {
+    return host.joined && host.finishedAt === undefined && host.behaviour !== 'dead' && !host.left
+  }
+
+  #askDelay(): number {
+    return this.#delay(this.options.askDelayMs ?? [1, 20])
   }
 
   #delay([from, to]: readonly [number, number]): number {
@@ -284,20 +319,16 @@ export class PlanWorld {
 
   #launch(to: WorldHost, assignment: Assignment): void {
     const from = this.#byName.get(assignment.source)
-    const one: Movement = { assignment, to, from, leftBytes: CHUNK_BYTES, bytesPerSecond: 0 }
+    const one: Movement = { assignment, to, from, leftBytes: CHUNK_BYTES, bytesPerSecond: 0, state: 'asked' }
     this.#network.add(one)
-    const fails = from === undefined ? this.#originFails : this.#refusal(from, assignment.index)
-    if (fails !== undefined)
-      this.at(this.now + this.#delay(this.options.askDelayMs ?? [1, 20]), () => this.#fail(one, fails))
-  }
-
-  #refusal(from: WorldHost, index: number): ErrorCode | undefined {
-    if (from.left) return 'peer-unreachable'
-    if (from.behaviour === 'busy') return 'peer-busy'
-    if (from.behaviour === 'refuses') return 'peer-refused'
-    if (from.behaviour !== 'dead' && !from.held.has(index)) return 'peer-lacks-chunk'
-    const uploads = this.#network.find((one) => one.from === from).length
-    return uploads > (from.options.uploadSlots ?? 64) ? 'peer-busy' : undefined
+    if (from !== undefined) {
+      this.#uploads.ask(one, from)
+      return
+    }
+    one.state = 'sending'
+    const fails = this.#originFails
+    if (fails !== undefined) this.at(this.now + this.#askDelay(), () => this.#fail(one, fails))
+    this.#tellSoon(to)
   }
 
   #abort(host: WorldHost, id: number): void {
@@ -319,6 +350,8 @@ export class PlanWorld {
   /** Ends a movement and counts what it has moved. False if it was over already. */
   #remove(one: Movement): boolean {
     if (!this.#network.remove(one)) return false
+    one.state = 'over'
+    this.#uploads.over(one, one.leftBytes === 0)
     const bytes = CHUNK_BYTES - one.leftBytes
     if (one.from === undefined) one.to.originBytes += bytes
     else one.from.uploadedBytes += bytes
@@ -346,7 +379,8 @@ export class PlanWorld {
     }
   }
 
-  #store({ to, assignment: { id, index, source } }: Movement): void {
+  #store({ to, from, assignment: { id, index, source } }: Movement): void {
+    if (from !== undefined) to.plan?.peerLoad(from.name, this.#uploads.lineOf(from), true)
     if (to.held.add(index)) {
       to.gained.push(index)
       to.stored.push({ at: this.now, index, source })
@@ -355,8 +389,8 @@ export class PlanWorld {
     if (to.held.complete) {
       to.finishedAt = this.now
       to.wakeAt = undefined
-      this.#gossip(to, (other) => this.#heard(other, to.name, { holds: 'all', wanting: false, claimed: [] }))
-    } else this.#announceSoon(to)
+    }
+    this.#tellSoon(to)
     this.#pumpSoon(to)
   }
 

@@ -126,7 +126,7 @@ test('indices beyond the blob in an announcement are passed over', () => {
   )
 })
 
-test('near the end a late chunk is asked of a second peer, the first to bring it wins and the other is cancelled', () => {
+test('near the end a chunk that is late since its first bytes is asked of a second peer, the first to bring it wins and the other is cancelled', () => {
   const scores = new SourceScores()
   scores.success('slow', BYTES, 50)
   scores.success('fast', BYTES, 50)
@@ -135,13 +135,15 @@ test('near the end a late chunk is asked of a second peer, the first to bring it
   const [first] = plan.next(1).start
   assert.equal(first?.source, 'slow')
   plan.peerState('fast', { holds: 'all', wanting: false }, 2)
-  const waiting = plan.next(3)
+  // So long it waited in line, which says nothing about how fast it comes.
+  plan.progress(first?.id ?? 0, 301)
+  const waiting = plan.next(302)
   assert.deepEqual(waiting.start, [])
-  assert.equal(waiting.wakeAt, 1 + ENDGAME_AFTER_MS)
-  plan.progress(first?.id ?? 0, 1 + ENDGAME_AFTER_MS)
-  const [second] = plan.next(1 + ENDGAME_AFTER_MS).start
+  assert.equal(waiting.wakeAt, 301 + ENDGAME_AFTER_MS)
+  plan.progress(first?.id ?? 0, 301 + ENDGAME_AFTER_MS)
+  const [second] = plan.next(301 + ENDGAME_AFTER_MS).start
   assert.deepEqual([second?.source, second?.why], ['fast', 'end-game'])
-  assert.deepEqual(plan.stored(second?.id ?? 0, BYTES, 600), [first?.id])
+  assert.deepEqual(plan.stored(second?.id ?? 0, BYTES, 900), [first?.id])
   assert.equal(plan.flightCount, 0)
 })
 
@@ -153,7 +155,7 @@ test('few chunks are asked for twice near the end, however many are late', () =>
   for (const peer of peers) plan.peerState(peer, { holds: 'all', wanting: false }, 0)
   const first = plan.next(1).start
   assert.equal(first.length, 10)
-  for (const { id } of first) plan.progress(id, 1_500)
+  for (const now of [100, 1_500]) for (const { id } of first) plan.progress(id, now)
   assert.equal(plan.next(1_501).start.length, MAX_ENDGAME)
 })
 

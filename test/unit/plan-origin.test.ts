@@ -12,32 +12,70 @@ import {
 import { ChunkMap } from '@shoal/protocol/chunks.ts'
 import { BYTES, mapOf, newPlan, owned, shown } from '../support/plan-facts.ts'
 
-test('a host alone asks the origin from the front, with few requests at first and more as chunks arrive', () => {
-  const plan = newPlan(20)
-  const first = plan.next(1)
-  assert.deepEqual(shown(first), ['0 origin owner', '1 origin owner'])
-  assert.deepEqual(plan.originClaims(), [0, 1])
-  for (const { id } of first.start) plan.stored(id, BYTES, 100)
-  assert.equal(plan.next(100).start.length, 4)
-  assert.equal(plan.flightCount, 4)
+test('a host alone asks the origin from the front, for one chunk at first and for more while that makes none slower', () => {
+  const plan = newPlan(40)
+  assert.deepEqual(shown(plan.next(1)), ['0 origin owner'])
+  assert.deepEqual(plan.originClaims(), [0])
+  // Every chunk takes 100 ms, however many are asked for.
+  const open: number[] = []
+  for (let now = 101; now < 1_000; now += 100) {
+    for (const index of plan.originClaims()) plan.stored(index + 1, BYTES, now)
+    plan.next(now)
+    open.push(plan.flightCount)
+  }
+  assert.deepEqual(open, [2, 3, 4, 4, 4, 4, 4, 4, 4])
+})
+
+test('requests to the origin that only make each other wait become fewer again', () => {
+  const plan = newPlan(200, { originDepth: 8 })
+  const open: number[] = []
+  let now = 1
+  const queue = plan.next(now).start.map(({ id }) => id)
+  // A line that brings one chunk each 100 ms, whatever is asked for.
+  for (let round = 0; round < 60; round++) {
+    now += 100
+    plan.stored(queue.shift() ?? 0, BYTES, now)
+    queue.push(...plan.next(now).start.map(({ id }) => id))
+    open.push(queue.length)
+  }
+  assert.ok(Math.max(...open.slice(10)) <= 3, `open: ${open.join()}`)
+  assert.ok(Math.min(...open) >= 1)
 })
 
 test('the origin is not asked before the time that peers have to answer, and that time is waited for', () => {
   const plan = newPlan(4, { originNotBefore: 250 })
   const early = plan.next(10)
   assert.deepEqual(early, { start: [], cancel: [], wakeAt: 250 })
-  assert.equal(plan.next(250).start.length, 2)
+  assert.equal(plan.next(250).start.length, 1)
 })
 
-test('a host asks the origin for its own share only while the other owner is active', () => {
+test('a host asks for its own share, then from the far end of an active owner for all but what that comes to soon', () => {
   const plan = newPlan(40, { originDepth: 40 })
   plan.peerState('other', { holds: undefined, wanting: true }, 0)
   const mine = owned('self', ['self', 'other'], 40)
+  const theirs = owned('other', ['self', 'other'], 40)
   const asked: number[] = []
   for (let now = 1; now < 1_000; now += 10) {
+    plan.peerState('other', { holds: undefined, wanting: true, claimed: theirs.slice(0, 2) }, now)
     for (const { id, index } of plan.next(now).start) {
       asked.push(index)
       plan.stored(id, BYTES, now + 5)
+    }
+  }
+  assert.deepEqual(asked.slice(0, mine.length), mine)
+  // It leaves the two that are under way and four more.
+  assert.deepEqual(asked.slice(mine.length), theirs.slice(6).toReversed())
+})
+
+test('nothing is brought for an owner that was not heard of for as long as its rest takes', () => {
+  const plan = newPlan(40)
+  plan.peerState('other', { holds: undefined, wanting: true, claimed: [] }, 0)
+  const mine = owned('self', ['self', 'other'], 40)
+  const asked: number[] = []
+  for (let now = 1; now < 4_000; now += 10) {
+    for (const { id, index } of plan.next(now).start) {
+      asked.push(index)
+      plan.stored(id, BYTES, now + 200)
     }
   }
   assert.deepEqual(asked, mine)
@@ -46,12 +84,12 @@ test('a host asks the origin for its own share only while the other owner is act
 test('chunks that a peer says it is fetching from the origin are left to it, as long as it says so', () => {
   const plan = newPlan(4, { originDepth: 4 })
   plan.peerState('reader', { holds: undefined, wanting: false, claimed: [0, 1] }, 0)
-  const first = plan.next(1)
-  assert.deepEqual(
-    first.start.map(({ index }) => index),
-    [2, 3],
-  )
-  for (const { id } of first.start) plan.stored(id, BYTES, 100)
+  const asked = [1, 51].flatMap((now) => {
+    const { start } = plan.next(now)
+    for (const { id } of start) plan.stored(id, BYTES, now + 49)
+    return start.map(({ index }) => index)
+  })
+  assert.deepEqual(asked, [2, 3])
   const waiting = plan.next(101)
   assert.deepEqual(waiting.start, [])
   assert.equal(waiting.wakeAt, CLAIM_MS)

@@ -56,7 +56,8 @@ export class TellClient {
     this.#telling.add(peer)
     try {
       const answers: boolean[] = []
-      for (const part of splitTell(blobs)) answers.push(await this.#tellOne(peer, { blobs: part, line }, signal))
+      for (const part of splitTell(blobs))
+        answers.push(await this.#tellOne(peer, { blobs: part, line }, signal))
       return answers.length === 0 || answers.includes(true)
     } finally {
       this.#telling.delete(peer)

@@ -5,7 +5,7 @@
 /** Room is left while a request takes at most so many times the quickest. */
 const ROOM_RATIO = 1.25
 /** Beyond so many times the quickest there are too many. */
-const FULL_RATIO = 2
+const FULL_RATIO = 1.5
 /** Weight of the newest sample in the quickest when nothing else of ours was on the line: lines change. */
 const WEIGHT = 0.3
 

@@ -6,7 +6,7 @@ import { shareSeed, shareWeight } from './origin-share.ts'
 import { beforeInOrder } from './seat-order.ts'
 
 /** Neighbours that a host chooses, and has at most with those that chose it. */
-export const CHOSEN_NEIGHBOURS = 16
+export const CHOSEN_NEIGHBOURS = 12
 export const MAX_NEIGHBOURS = 40
 /** Of those chosen, at most this share is near by preference. */
 const NEAR_SHARE = 0.75
@@ -147,7 +147,15 @@ export class Neighbours {
 
   /** Leaders have places of their own, but only so many: who leads changes with every name that a stranger takes. */
   #hasPlace(forLeader: boolean): boolean {
-    return this.#neighbours.size < MAX_NEIGHBOURS + (forLeader ? this.#leaders : 0)
+    if (this.#neighbours.size < MAX_NEIGHBOURS) return true
+    if (!forLeader) return false
+    return this.#neighbours.size < MAX_NEIGHBOURS + this.#leaders || this.#sendAway()
+  }
+
+  /** One that led when it came, and does no longer, keeps its place only while no leader needs it. True: there is a place. */
+  #sendAway(): boolean {
+    for (const host of this.#neighbours) if (!this.isLeader(host)) return this.#neighbours.delete(host)
+    return false
   }
 
   /** Every site has its own order: hosts elsewhere ask their own origin. */

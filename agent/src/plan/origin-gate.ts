@@ -22,6 +22,10 @@ const MIN_CLAIM_PATIENCE_MS = 8_000
 const UNMEASURED_CLAIM_PATIENCE_MS = 30_000
 /** A host that gained nothing for so long and has nothing under way asks for something, whoever should: order is no end in itself. */
 const DEADLOCK_MS = 20_000
+/** The same for those far back in order: on a slow line the first chunks take long, and many that ask too make them take longer. */
+const FAR_DEADLOCK_MS = 60_000
+/** Between two hosts that would ask for the same in the end: longer than it takes to tell. */
+const DEADLOCK_STEP_MS = 500
 /** Pause of the origin after a failure that may pass; doubles up to the limit. */
 export const ORIGIN_COOLDOWN_MS = 1_000
 export const ORIGIN_MAX_COOLDOWN_MS = 30_000
@@ -200,7 +204,8 @@ export class OriginGate {
    */
   #inDeadlock(now: number, wake: WakeTime): number[] {
     if (this.#flights.count > 0) return []
-    const askAt = (this.#gainedAt ?? now) + Math.max(DEADLOCK_MS, 4 * this.#chunkMs)
+    const leastMs = this.#watch.isNear ? DEADLOCK_MS : FAR_DEADLOCK_MS
+    const askAt = (this.#gainedAt ?? now) + Math.max(leastMs, 4 * this.#chunkMs)
     wake.by(askAt)
     if (askAt > now) return []
     const { chunkCount } = this.#picker
@@ -208,9 +213,21 @@ export class OriginGate {
     const from = this.#seed % chunkCount
     for (let step = 0; step < chunkCount; step++) {
       const index = (from + step) % chunkCount
-      if (this.#picker.isOpen(index) && this.#isFree(index, now)) return [index]
+      if (!this.#picker.isOpen(index) || !this.#isFree(index, now)) continue
+      // All hear at one moment that a claim has come to nothing: one after the other, so that the next hears of the first.
+      const turnAt = Math.max(askAt, this.#freeSince(index)) + this.#watch.place * DEADLOCK_STEP_MS
+      wake.by(turnAt)
+      if (turnAt <= now) return [index]
     }
     return []
+  }
+
+  /** When the last claim of the chunk ended; 0 when there was none. Nobody claims it now. */
+  #freeSince(index: number): number {
+    let since = 0
+    for (const peer of this.#peers.all())
+      since = Math.max(since, claimEnd(peer, index, this.#claimPatienceMs))
+    return since
   }
 
   /** Chunks of others that fall to us: their owner has them but cannot be reached, is behind, or we have nothing else to bring. */

@@ -114,6 +114,11 @@ export class OwnerWatch {
     return this.#seats.isNear(this.#self.host)
   }
 
+  /** How many hosts are before this one in order, as far as known. */
+  get place(): number {
+    return this.#seats.placeOf(this.#self.host)
+  }
+
   get isSeated(): boolean {
     return this.#owners.has(this.#self.host)
   }

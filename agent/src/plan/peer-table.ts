@@ -178,8 +178,12 @@ export class PeerTable {
 
   /** Keeps count when the picker opens (1) or closes (-1) a chunk. */
   changed(index: number, delta: 1 | -1): void {
+    let left = this.#picker.copies(index)
+    if (left === 0) return
     for (const peer of this.#peers.values()) {
-      if (peer.holds instanceof ChunkMap && peer.holds.has(index)) peer.useful += delta
+      if (!(peer.holds instanceof ChunkMap) || !peer.holds.has(index)) continue
+      peer.useful += delta
+      if (--left === 0) return
     }
   }
 

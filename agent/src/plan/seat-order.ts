@@ -57,7 +57,15 @@ export class SeatOrder {
 
   /** It has a seat or is one of the next to get one. */
   isNear(host: string): boolean {
-    return this.#order.slice(0, NEAR * this.#seats).some((seed) => seed.host === host)
+    const count = Math.min(this.#order.length, NEAR * this.#seats)
+    for (let place = 0; place < count; place++) if (this.#order[place]?.host === host) return true
+    return false
+  }
+
+  /** How many are before it. */
+  placeOf(host: string): number {
+    const place = this.#order.findIndex((seed) => seed.host === host)
+    return place === -1 ? this.#order.length : place
   }
 
   /** The first without a seat that `fits`. */

@@ -7,9 +7,12 @@ export const UPLOAD_SLOTS = 4
 /** Requests that wait, in all and of one peer. A chunk that one peer waits for or is being given is not given to another meanwhile. */
 export const MAX_WAITING = 64
 export const MAX_WAITING_PER_PEER = 8
-/** A request waits for its turn so long, or as long as three chunks take this host to send; then its peer hears `busy`. */
+/**
+ * A request waits for its turn so long, or as long as three chunks take this host to send, but less than the two seconds after which
+ * silence counts as a stall; then its peer hears `busy` and knows that this host is alive.
+ */
 export const TURN_WAIT_MS = 1_000
-export const MAX_TURN_WAIT_MS = 6_000
+export const MAX_TURN_WAIT_MS = 1_500
 /** Chunks whose counts are remembered, and peers: the one not sent (to) for longest is forgotten first. */
 const MAX_COUNTED = 65_536
 const MAX_PEERS = 1_024

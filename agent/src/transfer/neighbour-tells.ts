@@ -8,10 +8,9 @@ import type { Tasks } from '@shoal/protocol/service.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { Log } from '../log.ts'
 import type { Mesh } from '../net/mesh.ts'
+import { tellGapMs } from '../plan/gossip-interval.ts'
 import type { Joined } from './swarm-blob.ts'
 
-/** A neighbour is told at most this often. */
-export const TELL_GAP_MS = 100
 /** Claims that one tell carries. */
 const MAX_CLAIMS = 256
 
@@ -58,12 +57,18 @@ export class NeighbourTells {
   soon(): void {
     if (this.#cancel !== undefined || this.#tasks === undefined) return
     const { clock } = this.#deps
-    const delayMs = Math.max(0, this.#flushedAt + TELL_GAP_MS - clock.now())
+    const delayMs = Math.max(0, this.#flushedAt + this.#gapMs() - clock.now())
     this.#cancel = clock.after(delayMs, () => {
       this.#cancel = undefined
       this.#flushedAt = clock.now()
       this.#flush()
     })
+  }
+
+  #gapMs(): number {
+    let most = 0
+    for (const { neighbours } of this.#deps.joined.values()) most = Math.max(most, neighbours.count)
+    return tellGapMs(most)
   }
 
   /** A blob no longer arrives here: its neighbours are told. */

@@ -7,8 +7,6 @@ import type { ChunkBuffers } from './chunk-buffers.ts'
 /** Woken later than this, our own processor was busy: what arrived meanwhile is taken in before anybody is called late. */
 const LATE_MS = 200
 const CATCH_UP_MS = 20
-/** What peers tell is acted on so much later, all of it together. */
-const SETTLE_MS = 5
 /** The plan is asked at least this often, whatever it says. */
 const AT_LEAST_MS = 5_000
 
@@ -34,6 +32,7 @@ export class PlanLoop {
   #cancelWake: () => void = () => {}
   #cancelRoom: () => void = () => {}
   #cancelSoon: (() => void) | undefined
+  #mayWait = false
 
   constructor(plan: DownloadPlan, clock: Clock, buffers: ChunkBuffers, hooks: PlanLoopHooks) {
     this.#plan = plan
@@ -45,6 +44,11 @@ export class PlanLoop {
   /** Many facts that arrive together cost one decision. */
   pump(): void {
     if (this.#queued || !this.#running) return
+    if (this.#mayWait) {
+      this.#mayWait = false
+      this.pumpSoon()
+      return
+    }
     this.#queued = true
     queueMicrotask(() => {
       this.#queued = false
@@ -52,10 +56,15 @@ export class PlanLoop {
     })
   }
 
+  /** What the next {@link pump} is called for may wait for more of the kind. */
+  nextMayWait(): void {
+    this.#mayWait = true
+  }
+
   /** The same after a moment, in which more may come: what peers tell, and their refusals. */
   pumpSoon(): void {
     if (this.#queued || !this.#running || this.#cancelSoon !== undefined) return
-    this.#cancelSoon = this.#clock.after(SETTLE_MS, () => {
+    this.#cancelSoon = this.#clock.after(this.#plan.settleMs, () => {
       this.#cancelSoon = undefined
       this.pump()
     })

@@ -33,6 +33,8 @@ export class Joined {
   /** Everybody has been told that this host fetches the whole blob. */
   isGossiped = false
   readonly askedAt = new Map<PeerId, number>()
+  /** Peers that have ever answered. */
+  readonly answered = new Set<PeerId>()
   /** What each peer last said unasked, and when: an answer that left it before that knows less. */
   readonly told = new Map<PeerId, { readonly at: number; readonly state: 'wanting' | 'complete' }>()
 

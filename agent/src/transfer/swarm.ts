@@ -66,6 +66,7 @@ export class Swarm implements Service {
         this.#forEach((joined) => {
           joined.neighbours.gone(peer)
           joined.askedAt.delete(peer)
+          joined.answered.delete(peer)
           joined.told.delete(peer)
           joined.member.feed.removePeer(peer)
         })
@@ -98,12 +99,25 @@ export class Swarm implements Service {
     // In a small mesh everybody is a neighbour, without a second question.
     const subscribe = peers.length <= CHOSEN_NEIGHBOURS
     const answers = peers.map(({ peer }) => this.#ask(joined, peer, subscribe, signal))
-    using grace = deadline(this.#deps.clock, graceMs, () => new ShoalError('aborted', 'long enough'), signal)
+    const asked = Promise.all(answers).then(() => {})
+    if (subscribe) return this.#within(asked, graceMs, signal)
+    // In a large one the first answers say who is there; whom to be told by is asked in time for the first decision.
+    await this.#within(asked, graceMs / 2, signal)
+    const chosen = joined.neighbours.choose().map((host) => this.#ask(joined, host as PeerId, true, signal))
+    await this.#within(
+      Promise.all(chosen).then(() => {}),
+      graceMs / 2,
+      signal,
+    )
+  }
+
+  /** Resolves when `work` is done, or after so long. */
+  async #within(work: Promise<void>, waitMs: number, signal: AbortSignal): Promise<void> {
+    using limit = deadline(this.#deps.clock, waitMs, () => new ShoalError('aborted', 'long enough'), signal)
     await Promise.race([
-      Promise.all(answers),
-      new Promise<void>((resolve) => grace.signal.addEventListener('abort', () => resolve(), { once: true })),
+      work,
+      new Promise<void>((resolve) => limit.signal.addEventListener('abort', () => resolve(), { once: true })),
     ])
-    this.#chooseNeighbours(joined)
   }
 
   /** A blob is no longer arriving. @param complete this host now holds all of it */
@@ -146,6 +160,7 @@ export class Swarm implements Service {
     const joined = this.#joined.get(blob)
     if (joined === undefined) return false
     const distance = this.#deps.distance(peer)
+    const wasNeighbour = joined.neighbours.has(peer)
     const isNeighbour = subscribe && joined.neighbours.accept(peer, distance)
     // The answer says what is held so far.
     if (isNeighbour) joined.toldUpTo.set(peer, joined.gained.length)
@@ -155,7 +170,8 @@ export class Swarm implements Service {
       joined.member.feed.peerWants(peer, distance)
     }
     // It may have resumed with chunks that nobody heard of.
-    if ((isNeighbour || want) && !joined.askedAt.has(peer)) this.#askSoon(joined, peer)
+    const isNew = isNeighbour && !wasNeighbour
+    if (isNew || (want && !joined.askedAt.has(peer))) this.#askSoon(joined, peer)
     return isNeighbour
   }
 
@@ -249,6 +265,7 @@ export class Swarm implements Service {
 
   #answered(joined: Joined, peer: PeerId, answer: HaveAnswer, askedAt: number): void {
     const { member, told, neighbours } = joined
+    joined.answered.add(peer)
     const since = told.get(peer)
     const isStale = since !== undefined && since.at >= askedAt
     if (isStale && since.state === 'complete') return
@@ -276,7 +293,14 @@ export class Swarm implements Service {
       await sleep(clock, ASK_AGAIN_MS, signal)
       for (const joined of this.#joined.values()) {
         this.#chooseNeighbours(joined)
-        const due = [...joined.neighbours.all()]
+        // Those that never answered may have stood still then.
+        const silent = this.#deps.mesh.peers().map(({ peer }) => peer)
+        const due = [
+          ...new Set<PeerId>([
+            ...([...joined.neighbours.all()] as PeerId[]),
+            ...silent.filter((peer) => !joined.answered.has(peer)),
+          ]),
+        ]
           .map((host) => ({ peer: host as PeerId, at: joined.askedAt.get(host as PeerId) ?? 0 }))
           .filter(({ at }) => at + ASK_AGAIN_MS <= clock.now())
           .toSorted((a, b) => a.at - b.at)

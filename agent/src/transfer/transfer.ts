@@ -322,6 +322,7 @@ export class Transfer implements SwarmMember {
       return
     }
     this.#failing.failed(failure, clock.now())
+    if (failure.code === 'peer-later') this.#loop?.nextMayWait()
     if (failure.code === 'chunk-corrupt') this.#deps.counters.chunk('corrupt', 1)
     const banned = this.#plan?.failed(id, failure.code, clock.now()) === true
     if (!banned) return
