@@ -15,16 +15,15 @@ const MISSED = 3
 /** And so long in any case: who started with others did not know how many they are, and they are counted by what is true yet. */
 const SHORTEST_LIFETIME_MS = 15 * 60_000
 
-/** Two tells to the same neighbours are never closer, and no further apart. */
+/** What telling neighbours which chunks came may cost a host, each way, and what one tell costs; measured. */
+const TELL_BYTES_PER_SECOND = 5_000
+const TELL_COST_BYTES = 160
 const SHORTEST_TELL_GAP_MS = 100
 const LONGEST_TELL_GAP_MS = 1_000
-/** Each neighbour beyond so many adds so much: what a tell costs (150 bytes and more, measured) is then about 5 KB/s, however many there are. */
-const TELL_FREE_NEIGHBOURS = 8
-const TELL_MS_PER_NEIGHBOUR = 50
 
 /** Time between two tells of one host to all its neighbours: the more there are, the longer, and the more chunks in each. */
 export function tellGapMs(neighbours: number): number {
-  const gapMs = (neighbours - TELL_FREE_NEIGHBOURS) * TELL_MS_PER_NEIGHBOUR
+  const gapMs = (neighbours * TELL_COST_BYTES * 1_000) / TELL_BYTES_PER_SECOND
   return Math.min(LONGEST_TELL_GAP_MS, Math.max(SHORTEST_TELL_GAP_MS, gapMs))
 }
 

@@ -6,6 +6,8 @@ import { holdsChunk, type Peer, type PeerTable, usefulCount } from './peer-table
 import type { SourceScores, Standing } from './source-score.ts'
 import type { WakeTime } from './wake-time.ts'
 
+/** A peer's own figures count like those of so many chunks of the average peer: one bad moment at the start is no verdict. */
+const PRIOR_CHUNKS = 3
 /** A place in line at a host of the same rack, of the same site, of another site: how many times as dear. */
 const FAR = [0.8, 1, 4] as const
 /** Larger than any cost of a measured peer, in seconds a byte. */
@@ -24,6 +26,7 @@ export class PeerChoice {
   #usable: Choice[] | undefined
   #now = 0
   #wake: WakeTime | undefined
+  #average: number | undefined
 
   /** @param selfSeed makes ties fall differently on every host, so that not all ask the same peer */
   constructor(peers: PeerTable, flights: Flights, scores: SourceScores, selfSeed: number) {
@@ -36,6 +39,7 @@ export class PeerChoice {
   /** Begins one decision; `wake` is told when peers that may not be asked now may be again, once somebody asks for one. */
   refresh(now: number, wake: WakeTime): void {
     this.#usable = undefined
+    this.#average = undefined
     this.#now = now
     this.#wake = wake
   }
@@ -121,13 +125,30 @@ export class PeerChoice {
     return this.#flights.countOf(peer.id) < standing.depth
   }
 
+  /** Bytes a second that a place in line gives, over all peers measured; `own` when none is. */
+  #averageOf(own: number): number {
+    if (this.#average === undefined) {
+      let sum = 0
+      let count = 0
+      for (const { peer, standing } of this.#all()) {
+        if (standing.rate === 0) continue
+        sum += standing.rate * (peer.usualLine + 1)
+        count++
+      }
+      this.#average = count === 0 ? 0 : sum / count
+    }
+    return this.#average > 0 ? this.#average : own
+  }
+
   /** Seconds a byte, roughly: how long the line at the peer is, times what a place in it has cost so far. */
-  #cost({ peer, standing: { rate } }: Choice, salt: number, urgent: boolean): number {
+  #cost({ peer, standing: { rate, samples } }: Choice, salt: number, urgent: boolean): number {
     const flights = this.#flights.countOf(peer.id)
     const tie = shareWeight(peer.seed.seed ^ this.#selfSeed, salt) / 2 ** 32
     if (rate > 0) {
       const line = Math.max(flights, peer.line + peer.askedSince) + 1
-      return (FAR[peer.distance] * (line + tie)) / (rate * (peer.usualLine + 1))
+      const own = rate * (peer.usualLine + 1)
+      const usual = (samples * own + PRIOR_CHUNKS * this.#averageOf(own)) / (samples + PRIOR_CHUNKS)
+      return (FAR[peer.distance] * (line + tie)) / usual
     }
     // Untried peers are taken for fast, since that is how they get measured; but not for what a reader waits for.
     return (urgent ? UNTRIED : -UNTRIED) + FAR[peer.distance] * (flights + 1 + tie)

@@ -26,6 +26,8 @@ const MAX_SOURCES = 1_024
 
 interface Score {
   rate: number
+  /** Chunks that the rate was measured from. */
+  samples: number
   depth: number
   failuresInRow: number
   /** What it holds cannot be counted on while it cools down. After a single time-out it still can: it may only be slow. */
@@ -58,13 +60,14 @@ export interface ScoreView {
 /** The part of a score that a choice among many sources needs; changes in place. */
 export interface Standing {
   readonly rate: number
+  readonly samples: number
   readonly depth: number
   readonly coolUntil: number
   readonly busyUntil: number
   readonly banUntil: number
 }
 
-const UNHEARD: Standing = { rate: 0, depth: FIRST_DEPTH, coolUntil: 0, busyUntil: 0, banUntil: 0 }
+const UNHEARD: Standing = { rate: 0, samples: 0, depth: FIRST_DEPTH, coolUntil: 0, busyUntil: 0, banUntil: 0 }
 
 const UNKNOWN: ScoreView = {
   rateBytesPerSecond: 0,
@@ -91,6 +94,7 @@ export class SourceScores {
   /** A chunk arrived and was proven. */
   success(source: string, bytes: number, durationMs: number): void {
     const score = this.#touch(source)
+    score.samples++
     const sample = (bytes * 1000) / Math.max(durationMs, 1)
     score.rate = score.rate === 0 ? sample : score.rate * (1 - RATE_WEIGHT) + sample * RATE_WEIGHT
     score.depth = Math.min(score.depth + 1, MAX_PEER_DEPTH)
@@ -176,6 +180,7 @@ export class SourceScores {
     if (this.#scores.size >= MAX_SOURCES) this.#forgetOne()
     const score: Score = {
       rate: 0,
+      samples: 0,
       depth: FIRST_DEPTH,
       failuresInRow: 0,
       doubted: false,
