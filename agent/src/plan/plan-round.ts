@@ -7,8 +7,8 @@ import type { Choice } from './peer-choice.ts'
 import { type Reader, WINDOW_CHUNKS } from './readers.ts'
 import { WakeTime } from './wake-time.ts'
 
-/** A source that gives no sign of life for this long while a chunk is asked of it is replaced. */
-export const STALL_MS = 2_000
+/** A source that gives no sign of life for this long while a chunk is asked of it is replaced: another is to be asked within 2 s. */
+export const STALL_MS = 1_750
 /**
  * A proven peer that is alive but leaves one chunk lying for this long is replaced for that chunk all the same. Its requests wait in
  * line behind each other, and a host whose processor is full takes long for each: that is no reason to burden the origin.
