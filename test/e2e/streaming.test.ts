@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { type AgentProcess, connected, startAgent } from '../support/agent-process.ts'
+import { figure } from '../support/figures.ts'
 import { type HubProcess, spawnLocalHub } from '../support/local-hub/process.ts'
 
 const MIB = 1024 * 1024
@@ -119,5 +120,6 @@ async function slowReader(context: TestContext, sizeBytes: number, bytesPerSecon
     `peak RSS MB: sender ${(peak.sender / 1e6).toFixed(0)}, receiver ${(peak.receiver / 1e6).toFixed(0)}; longest pause ${longestPauseMs.toFixed(0)} ms`,
   )
   assert.equal(digest, await hub.control.oidOf({ repo: REPO, path: PATH }))
-  assert.ok(peak.sender <= 350e6 && peak.receiver <= 350e6)
+  const most = figure(350e6, 420e6)
+  assert.ok(peak.sender <= most && peak.receiver <= most)
 }
