@@ -1,6 +1,6 @@
 // PURE. Which peer's request is served next. A few at a time, so that a chunk is soon whole at some peer and goes on from there; of those
-// that wait, the chunk this host has sent least often first (a lone seeder then sends each chunk once before any twice, and rare
-// chunks spread), then the peer that was given least. Bounds who waits and for how long; sends nothing itself.
+// that wait, what a client waits for first, then a chunk that this host has never sent (a lone seeder then sends each once before any
+// twice, and rare ones spread), then the peer that was given least. Bounds who waits and for how long; sends nothing itself.
 
 /** Chunks on their way to peers at once. */
 export const UPLOAD_SLOTS = 4
