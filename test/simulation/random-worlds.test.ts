@@ -104,7 +104,9 @@ function check(seed: number): Outcome {
   return { twice, chunks: world.options.chunks, isCalm: faults.length === 0, about: about() }
 }
 
-test('in small random worlds with churn and faults every living host ends with all it can have', (context) => {
+test('in small random worlds with churn and faults every living host ends with all it can have', {
+  timeout: 290_000,
+}, (context) => {
   if (given !== undefined) {
     context.diagnostic(check(Number(given)).about)
     return
