@@ -15,6 +15,7 @@ import {
   statusShape,
 } from '@shoal/agent/http/node-shapes.ts'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
+import { atEnd } from './cleanups.ts'
 import { REPOSITORY, SHOAL } from './command-line.ts'
 import type { Command } from './netns.ts'
 import { tempFolder } from './temp-folder.ts'
@@ -87,7 +88,7 @@ export async function startAgent(context: TestContext, options: AgentOptions): P
     },
   })
   const exited = once(child, 'exit').then(([code]): number | null => (typeof code === 'number' ? code : null))
-  context.after(async () => {
+  atEnd(context, async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
     await exited
     await rm(readyFile, { force: true })

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { systemClock } from '@shoal/protocol/time.ts'
+import { atEnd } from './cleanups.ts'
 
 const LOOPBACK = '127.0.0.1'
 /** Held back of one way, so that the sender is slowed down and not the memory filled. */
@@ -116,7 +117,7 @@ export async function faultProxy(
   const reset = () => {
     for (const connection of connections) connection.reset()
   }
-  context.after(() => {
+  atEnd(context, () => {
     reset()
     server.close()
   })

@@ -8,6 +8,7 @@ import { createMetrics, type Metrics } from '@shoal/agent/metrics.ts'
 import type { HubAnswer, HubRequest } from '@shoal/agent/sources/hub.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { systemClock } from '@shoal/protocol/time.ts'
+import { atEnd } from './cleanups.ts'
 import { MemoryCatalog } from './memory-catalog.ts'
 import { MemoryDownloads, type MemoryDownloadsOptions } from './memory-downloads.ts'
 import { MemoryHost, MemoryModels } from './memory-models.ts'
@@ -73,7 +74,7 @@ export async function startMemoryAgent(
     limits: { drainTimeoutMs: 1000, ...options.limits },
   })
   await server.start()
-  context.after(() => server.stop())
+  atEnd(context, () => server.stop())
   const port = Number(new URL(server.url).port)
   return { server, url: server.url, port, catalog, downloads, models, host, hub, metrics }
 }

@@ -8,6 +8,7 @@ import type { TestContext } from 'node:test'
 import type { PullShape } from '@shoal/agent/http/node-shapes.ts'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { type AgentOptions, type AgentProcess, connected, startAgent } from './agent-process.ts'
+import { atEnd } from './cleanups.ts'
 import type { FileJson } from './local-hub/control.ts'
 import { type HubProcess, spawnLocalHub } from './local-hub/process.ts'
 import type { LinkRate, NetHost, Netns } from './netns.ts'
@@ -48,7 +49,7 @@ export async function memoryFolder(context: Pick<TestContext, 'after'>): Promise
   const root = existsSync(MEMORY) ? MEMORY : tmpdir()
   await removeStale(root)
   const path = await mkdtemp(join(root, `shoal-${process.pid}-`))
-  context.after(() => rm(path, { recursive: true, force: true }))
+  atEnd(context, () => rm(path, { recursive: true, force: true }))
   return path
 }
 
@@ -69,7 +70,7 @@ export async function hubOn(
 ): Promise<HubProcess> {
   const list = Object.entries(repos).map(([id, files]) => ({ id, files }))
   const hub = await spawnLocalHub({ host: address, controlHost: controlAddress, repos: list }, launch)
-  context.after(() => hub.stop())
+  atEnd(context, () => hub.stop())
   return hub
 }
 

@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
+import { atEnd } from './cleanups.ts'
 
 const run = promisify(execFile)
 
@@ -113,7 +114,7 @@ export async function startNetns(context: Ending, options: NetnsOptions): Promis
   if (options.hosts + 1 > MAX_HOSTS) throw new Error(`at most ${MAX_HOSTS - 1} hosts`)
   await removeStale()
   const network = new Namespaces(options)
-  context.after(() => network[Symbol.asyncDispose]())
+  atEnd(context, () => network[Symbol.asyncDispose]())
   await network.start(options)
   return network
 }

@@ -9,6 +9,7 @@ import type { ChunkSource } from '@shoal/agent/sources/source.ts'
 import { type ChunkGeometry, chunkLength } from '@shoal/protocol/chunks.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import { seededRandom, systemClock } from '@shoal/protocol/time.ts'
+import { atEnd } from './cleanups.ts'
 
 export interface ClientOptions {
   readonly upstreams: readonly string[]
@@ -61,7 +62,7 @@ export function testClient(context: Pick<TestContext, 'after'>, options: ClientO
       ...(options.resolveHost === undefined ? {} : { resolveHost: options.resolveHost }),
     },
   )
-  context.after(() => hub.close())
+  atEnd(context, () => hub.close())
   return { hub, requests, limits, bytes: () => bytes }
 }
 
@@ -113,7 +114,7 @@ export async function fakeOrigin(
     socket.on('close', () => sockets.delete(socket))
   })
   await new Promise<void>((resolve) => server.listen(0, host, resolve))
-  context.after(async () => {
+  atEnd(context, async () => {
     for (const socket of sockets) socket.destroy()
     await new Promise((resolve) => server.close(resolve))
   })

@@ -18,6 +18,7 @@ import { createHubClient, type HubClient } from '@shoal/agent/sources/hub-client
 import { isCommit, parseRepoKey } from '@shoal/protocol/ids.ts'
 import { seededRandom, systemClock } from '@shoal/protocol/time.ts'
 import { memoryRecords } from './catalog-world.ts'
+import { atEnd } from './cleanups.ts'
 import { addressOf, noHandlers, testSecret, until } from './mesh-host.ts'
 import { tempFolder } from './temp-folder.ts'
 
@@ -136,7 +137,7 @@ export async function startSiteHost(context: TestContext, options: SiteHostOptio
   )
   await mesh.start()
   await site.budget.start()
-  context.after(async () => {
+  atEnd(context, async () => {
     await site.budget.stop()
     await catalog.stop()
     await hub.close()

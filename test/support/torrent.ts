@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
+import { atEnd } from './cleanups.ts'
 
 export const PIECE_BYTES = 256 * 1024
 /** Soon enough that a peer which missed one round is in the next. */
@@ -88,7 +89,7 @@ export async function startTracker(
     response.end(encode({ interval: INTERVAL_SECONDS, peers: Buffer.concat(list) }))
   }).listen(0, listenAddress)
   await once(server, 'listening')
-  context.after(() => {
+  atEnd(context, () => {
     server.closeAllConnections()
     server.close()
   })
