@@ -148,13 +148,16 @@ export class OriginGate {
     if (this.#wake !== undefined) this.#watch.judge(now, this.#wake)
   }
 
-  /** How many more requests the origin may be sent now. */
-  spare(now: number, wake: WakeTime): number {
+  /** How many more requests the origin may be sent now. @param least open at once, whatever the line's depth says */
+  spare(now: number, wake: WakeTime, least = 0): number {
     if (!this.allowed) return 0
     const readyAt = Math.max(this.#settings.originNotBefore, this.#coolUntil)
-    if (readyAt <= now) return Math.max(0, this.#line.depth - this.#flights.countOf(ORIGIN))
-    wake.by(readyAt)
-    return 0
+    if (readyAt > now) {
+      wake.by(readyAt)
+      return 0
+    }
+    const depth = Math.max(this.#line.depth, Math.min(least, this.#settings.originDepth))
+    return Math.max(0, depth - this.#flights.countOf(ORIGIN))
   }
 
   /** The chunk is a peer's to bring. */

@@ -20,6 +20,11 @@ const STALLED_FOR_MS = 10_000
 export const READER_YIELD_MS = 1_000
 /** A reader that waited this long for a chunk that others have or fetch goes to the origin itself: clients give up after 10 s. */
 export const READER_PATIENCE_MS = 6_000
+/**
+ * Requests open to the origin for a reader, however narrow the line: the chunk it waits for and one more, so that the last chunk of a
+ * file, of which the whole file's digest depends, does not come alone at the end.
+ */
+const READER_ORIGIN_DEPTH = 2
 /** A chunk in flight for longer than this, and for twice as long as usual, may be asked of a second source. */
 export const ENDGAME_AFTER_MS = 500
 /** Chunks asked for twice at once because the end is near. */
@@ -138,7 +143,7 @@ export class PlanRound {
       this.#launch(index, best.peer.id, 'window')
       return
     }
-    const spare = this.#state.gate.spare(this.#now, this.#wake) > 0
+    const spare = this.#state.gate.spare(this.#now, this.#wake, READER_ORIGIN_DEPTH) > 0
     const free = !this.#state.gate.isHeld(index) && !this.#state.gate.isClaimed(index, this.#now)
     const ours = this.#state.originOnly.has(index) || this.#state.gate.mayAsk(index, this.#now)
     if (ahead === 0 && spare && !ours && !(reader.impatient && free)) {
