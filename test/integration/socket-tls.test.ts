@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import type { ConnectionEncrypter, Libp2p, MessageStream, Stream } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
@@ -19,8 +19,9 @@ import { createLibp2p } from 'libp2p'
 const PROTOCOL = '/test/socket-tls/1.0.0'
 const BYTES = 3_000_001
 type Make = () => (components: TLSComponents) => ConnectionEncrypter
+const ours = socketTls(systemClock)
 const ENDS: readonly (readonly [string, Make])[] = [
-  ['ours', socketTls],
+  ['ours', () => ours],
   ['stock', tls],
 ]
 
@@ -94,20 +95,45 @@ for (const [from, makeFrom] of ENDS)
       assert.equal(a.getConnections()[0]?.multiplexer, '/yamux/1.0.0')
     })
 
+test('a certificate serves many connections, and one from a time that the clock has not reached is made anew', async (t) => {
+  let wallTime = 5_000_000_000
+  const a = await node(t, () => socketTls({ wallTime: () => wallTime }))
+  const b = await node(t, () => ours)
+  const seen: string[] = []
+  const port = Number(/tcp\/(\d+)/.exec(String(a.getMultiaddrs()[0]))?.[1])
+  const look = async () => {
+    const session = await sessionWith(t, port)
+    seen.push(session.getPeerX509Certificate()?.serialNumber ?? '')
+    session.destroy()
+  }
+  await look()
+  wallTime += 1_000
+  await look()
+  wallTime -= 2 * 3_600_000
+  await look()
+  wallTime += 3_600_000
+  await look()
+  const [first, second, third, fourth] = seen
+  assert.equal(second, first)
+  assert.notEqual(third, first)
+  assert.notEqual(fourth, third)
+  await carries(a, b)
+})
+
 test('a first handshake message that is there before the handshake begins is not lost', async (t) => {
   const seen: boolean[] = []
   const late = async (connection: MessageStream) => {
     seen.push(isTcpConnection(connection))
     while (connection.readBufferLength === 0) await sleep(systemClock, 5)
   }
-  const [a, b] = [await node(t, socketTls), await node(t, socketTls, late)]
+  const [a, b] = [await node(t, () => ours), await node(t, () => ours, late)]
   await carries(a, b)
   assert.deepEqual(seen, [true], '@libp2p/tcp has changed inside: its sockets are no longer found')
 })
 
 test('a connection that is no TCP socket is secured all the same', async (t) => {
   const never: Make = () => (components) => {
-    const inner = socketTls()(components)
+    const inner = ours(components)
     const bare = (connection: MessageStream): MessageStream =>
       new Proxy(connection, {
         get(target, name) {
@@ -122,11 +148,11 @@ test('a connection that is no TCP socket is secured all the same', async (t) => 
       secureOutbound: (connection, options) => inner.secureOutbound(bare(connection), options),
     }
   }
-  await carries(await node(t, never), await node(t, socketTls))
+  await carries(await node(t, never), await node(t, () => ours))
 })
 
 test('whoever answers with another identity than the one dialled is refused, and the socket is closed', async (t) => {
-  const [a, b] = [await node(t, socketTls), await node(t, socketTls)]
+  const [a, b] = [await node(t, () => ours), await node(t, () => ours)]
   const other = peerIdFromPrivateKey(await generateKeyPair('Ed25519'))
   const [address] = b.getMultiaddrs()
   const wrong = multiaddr(String(address).replace(b.peerId.toString(), other.toString()))
@@ -136,21 +162,9 @@ test('whoever answers with another identity than the one dialled is refused, and
 })
 
 test('a stranger without a certificate, one that speaks no TLS and one that says nothing are cut off', async (t) => {
-  const b = await node(t, socketTls)
+  const b = await node(t, () => ours)
   const port = Number(/tcp\/(\d+)/.exec(String(b.getMultiaddrs()[0]))?.[1])
-  const asks = (id: string) => {
-    const line = Buffer.from(`${id}\n`)
-    return Buffer.concat([Buffer.of(line.byteLength), line])
-  }
-  const dial = async (): Promise<Socket> => {
-    const socket = connect(port, '127.0.0.1')
-    t.after(() => socket.destroy())
-    socket.on('error', () => {})
-    socket.write(Buffer.concat([asks('/multistream/1.0.0'), asks('/tls/1.0.0')]))
-    let answer = ''
-    while (!answer.includes('/tls/1.0.0\n')) answer += String((await once(socket, 'data'))[0])
-    return socket
-  }
+  const dial = () => chosenTls(t, port)
   const [bare, rude, silent] = [await dial(), await dial(), await dial()]
   const session = connectTls({ socket: bare, rejectUnauthorized: false, ALPNProtocols: ['libp2p'] })
   session.on('error', () => {})
@@ -162,12 +176,16 @@ test('a stranger without a certificate, one that speaks no TLS and one that says
   await Promise.all(closed)
   assert.equal(b.getConnections().length, 0)
   // And it still lets others in.
-  await carries(await node(t, socketTls), b)
+  await carries(await node(t, () => ours), b)
 })
 
 test('a dial is given up when its signal says so, though the other side takes its time over the handshake', async (t) => {
-  const a = await node(t, socketTls)
-  const b = await node(t, socketTls, () => new Promise(() => {}))
+  const a = await node(t, () => ours)
+  const b = await node(
+    t,
+    () => ours,
+    () => new Promise(() => {}),
+  )
   const stop = new AbortController()
   const dialled = a.dial(b.getMultiaddrs(), { signal: stop.signal })
   await eventually(() => a.getDialQueue().length > 0)
@@ -177,7 +195,7 @@ test('a dial is given up when its signal says so, though the other side takes it
 })
 
 test('a connection that is cut in the middle of a transfer ends at both sides', async (t) => {
-  const [a, b] = [await node(t, socketTls), await node(t, socketTls)]
+  const [a, b] = [await node(t, () => ours), await node(t, () => ours)]
   const address = b.getMultiaddrs()[0]
   const port = Number(/tcp\/(\d+)/.exec(String(address))?.[1])
   const through: Socket[] = []
@@ -202,6 +220,29 @@ test('a connection that is cut in the middle of a transfer ends at both sides', 
   await assert.rejects(reading)
   await eventually(() => a.getConnections().length === 0 && b.getConnections().length === 0)
 })
+
+/** A plain connection on which both sides have settled on TLS. */
+async function chosenTls(t: TestContext, port: number): Promise<Socket> {
+  const asks = (id: string) => {
+    const line = Buffer.from(`${id}\n`)
+    return Buffer.concat([Buffer.of(line.byteLength), line])
+  }
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.on('error', () => {})
+  socket.write(Buffer.concat([asks('/multistream/1.0.0'), asks('/tls/1.0.0')]))
+  let answer = ''
+  while (!answer.includes('/tls/1.0.0\n')) answer += String((await once(socket, 'data'))[0])
+  return socket
+}
+
+async function sessionWith(t: TestContext, port: number): Promise<TLSSocket> {
+  const socket = await chosenTls(t, port)
+  const session = connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ['libp2p'] })
+  session.on('error', () => {})
+  await once(session, 'secureConnect')
+  return session
+}
 
 async function eventually(condition: () => boolean): Promise<void> {
   for (let waited = 0; !condition(); waited += 10) {

@@ -15,26 +15,29 @@ import type {
 import { type TLSComponents, tls } from '@libp2p/tls'
 import { generateCertificate, toMessageStream, verifyPeerCertificate } from '@libp2p/tls/utils'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { abortError } from '@shoal/protocol/time.ts'
+import { abortError, type Clock } from '@shoal/protocol/time.ts'
 
 /** Said in ALPN by whoever settles on a muxer after the handshake. */
 const NO_EARLY_MUXER = 'libp2p'
+/** Peers refuse a certificate from the future: one made while the clock was wrong must not stay. */
+const CERTIFICATE_MS = 60 * 60 * 1000
 
 type Direction = 'inbound' | 'outbound'
 type Muxers = ReadonlyMap<string, StreamMuxerFactory>
 
-/** In place of `tls()` of @libp2p/tls. One certificate serves all connections of a node. */
-export function socketTls(): (components: TLSComponents) => ConnectionEncrypter {
+/** In place of `tls()` of @libp2p/tls. One certificate serves all connections of a node for an hour. */
+export function socketTls(
+  clock: Pick<Clock, 'wallTime'>,
+): (components: TLSComponents) => ConnectionEncrypter {
   return (components) => {
     const stock = tls()(components)
-    let certificate: ReturnType<typeof generateCertificate> | undefined
+    const certificates = new Certificates(clock, () => generateCertificate(components.privateKey))
     const secure = async (
       connection: MessageStream,
       direction: Direction,
       options: SecureConnectionOptions | undefined,
     ): Promise<SecuredConnection> => {
-      certificate ??= generateCertificate(components.privateKey)
-      const own = await certificate
+      const own = await certificates.current()
       const raw = takeSocket(connection)
       if (raw === undefined)
         return direction === 'inbound'
@@ -49,6 +52,36 @@ export function socketTls(): (components: TLSComponents) => ConnectionEncrypter 
       secureInbound: (connection, options) => secure(connection, 'inbound', options),
       secureOutbound: (connection, options) => secure(connection, 'outbound', options),
     }
+  }
+}
+
+interface Certificate {
+  readonly cert: string
+  readonly key: string
+}
+
+/** One at a time, made anew when it failed to be made, is old, or is from a time that the host's clock has not reached (again). */
+class Certificates {
+  readonly #clock: Pick<Clock, 'wallTime'>
+  readonly #make: () => Promise<Certificate>
+  #latest: Promise<Certificate> | undefined
+  #madeAt = 0
+
+  constructor(clock: Pick<Clock, 'wallTime'>, make: () => Promise<Certificate>) {
+    this.#clock = clock
+    this.#make = make
+  }
+
+  current(): Promise<Certificate> {
+    const age = this.#clock.wallTime() - this.#madeAt
+    if (this.#latest !== undefined && age >= 0 && age < CERTIFICATE_MS) return this.#latest
+    const made = this.#make()
+    this.#latest = made
+    this.#madeAt = this.#clock.wallTime()
+    made.catch(() => {
+      if (this.#latest === made) this.#latest = undefined
+    })
+    return made
   }
 }
 
@@ -95,12 +128,7 @@ export function isTcpConnection(value: unknown): value is TcpConnection {
   )
 }
 
-function start(
-  raw: Socket,
-  certificate: { cert: string; key: string },
-  direction: Direction,
-  muxers: Muxers,
-): TLSSocket {
+function start(raw: Socket, certificate: Certificate, direction: Direction, muxers: Muxers): TLSSocket {
   const common = {
     ...certificate,
     minVersion: 'TLSv1.3',
