@@ -15,6 +15,7 @@ import { ExactStream } from '@shoal/agent/net/exact-stream.ts'
 import { isTcpConnection, socketTls } from '@shoal/agent/net/socket-tls.ts'
 import { sleep, systemClock } from '@shoal/protocol/time.ts'
 import { createLibp2p } from 'libp2p'
+import { eventually } from '../support/agent-process.ts'
 
 const PROTOCOL = '/test/socket-tls/1.0.0'
 const BYTES = 3_000_001
@@ -158,7 +159,7 @@ test('whoever answers with another identity than the one dialled is refused, and
   const wrong = multiaddr(String(address).replace(b.peerId.toString(), other.toString()))
   await assert.rejects(a.dial(wrong))
   assert.equal(a.getConnections().length, 0)
-  await eventually(() => b.getConnections().length === 0)
+  await eventually('the refused connection is closed', async () => b.getConnections().length === 0)
 })
 
 test('a stranger without a certificate, one that speaks no TLS and one that says nothing are cut off', async (t) => {
@@ -181,16 +182,14 @@ test('a stranger without a certificate, one that speaks no TLS and one that says
 
 test('a dial is given up when its signal says so, though the other side takes its time over the handshake', async (t) => {
   const a = await node(t, () => ours)
-  const b = await node(
-    t,
-    () => ours,
-    () => new Promise(() => {}),
-  )
   const stop = new AbortController()
-  const dialled = a.dial(b.getMultiaddrs(), { signal: stop.signal })
-  await eventually(() => a.getDialQueue().length > 0)
-  setTimeout(() => stop.abort(new Error('enough')), 200)
-  await assert.rejects(dialled)
+  const never = () => {
+    stop.abort(new Error('enough'))
+    return new Promise<void>(() => {})
+  }
+  const b = await node(t, () => ours, never)
+  await assert.rejects(a.dial(b.getMultiaddrs(), { signal: stop.signal }))
+  assert.ok(stop.signal.aborted)
   assert.equal(a.getConnections().length, 0)
 })
 
@@ -218,7 +217,10 @@ test('a connection that is cut in the middle of a transfer ends at both sides', 
   await new ExactStream(out, 1).write(pattern(3).subarray(0, 100_000), signal)
   for (const socket of through) socket.resetAndDestroy()
   await assert.rejects(reading)
-  await eventually(() => a.getConnections().length === 0 && b.getConnections().length === 0)
+  await eventually(
+    'both sides have ended it',
+    async () => a.getConnections().length + b.getConnections().length === 0,
+  )
 })
 
 /** A plain connection on which both sides have settled on TLS. */
@@ -242,11 +244,4 @@ async function sessionWith(t: TestContext, port: number): Promise<TLSSocket> {
   session.on('error', () => {})
   await once(session, 'secureConnect')
   return session
-}
-
-async function eventually(condition: () => boolean): Promise<void> {
-  for (let waited = 0; !condition(); waited += 10) {
-    assert.ok(waited < 5_000, 'waited in vain')
-    await sleep(systemClock, 10)
-  }
 }

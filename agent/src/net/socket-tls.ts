@@ -1,7 +1,7 @@
 // libp2p's TLS with the session run on the TCP socket itself. Same handshake, certificate and checks as @libp2p/tls, which is what
 // the other side may run; but that one lays the session over libp2p's connection, so that every read and every record of a
 // connection crosses JavaScript twice and small reads cost as much as large ones. A connection that is no plain TCP socket is
-// secured by the stock encrypter. Reaches into private fields of @libp2p/tcp: a canary test tells when they have moved.
+// secured by the stock encrypter. Reaches into private fields of @libp2p/tcp: integration/socket-tls tells when they have moved.
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { connect, TLSSocket } from 'node:tls'
@@ -15,7 +15,7 @@ import type {
 import { type TLSComponents, tls } from '@libp2p/tls'
 import { generateCertificate, toMessageStream, verifyPeerCertificate } from '@libp2p/tls/utils'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { abortError, type Clock } from '@shoal/protocol/time.ts'
+import { abortError, type Clock, throwIfAborted } from '@shoal/protocol/time.ts'
 
 /** Said in ALPN by whoever settles on a muxer after the handshake. */
 const NO_EARLY_MUXER = 'libp2p'
@@ -160,15 +160,15 @@ async function handshake(
   socket.once('close', () =>
     ended.abort(new ShoalError('peer-unreachable', 'the connection ended in the handshake')),
   )
+  const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal])
   try {
-    const stop = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal])
     await once(socket, 'secure', { signal: stop })
     const remotePeer = await verifyPeerCertificate(
       socket.getPeerCertificate().raw,
       options?.remotePeer,
       connection.log,
     )
-    stop.throwIfAborted()
+    throwIfAborted(stop)
     const streamMuxer = typeof socket.alpnProtocol === 'string' ? muxers.get(socket.alpnProtocol) : undefined
     return {
       connection: toMessageStream(connection, socket),
@@ -176,11 +176,7 @@ async function handshake(
       ...(streamMuxer === undefined ? {} : { streamMuxer }),
     }
   } catch (error) {
-    const failure = signal?.aborted
-      ? abortError(signal)
-      : ended.signal.aborted
-        ? abortError(ended.signal)
-        : error
+    const failure = stop.aborted ? abortError(stop) : error
     socket.destroy()
     connection.abort(failure instanceof Error ? failure : new Error(String(failure)))
     throw failure

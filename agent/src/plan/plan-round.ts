@@ -22,7 +22,7 @@ export const READER_YIELD_MS = 1_000
 export const READER_PATIENCE_MS = 6_000
 /**
  * Requests open to the origin for a reader, however narrow the line: the chunk it waits for and one more, so that the last chunk of a
- * file, of which the whole file's digest depends, does not come alone at the end.
+ * file, for which the digest of the whole waits, does not come alone at the end.
  */
 const READER_ORIGIN_DEPTH = 2
 /** A chunk in flight for longer than this, and for twice as long as usual, may be asked of a second source. */
