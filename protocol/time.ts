@@ -117,3 +117,8 @@ export function deadline(
     },
   }
 }
+
+/** Runs `act` when everything that the system has ready just now has been taken in. */
+export function atEndOfTurn(act: () => void): void {
+  setImmediate(act)
+}

@@ -24,9 +24,11 @@ import { LIMITS } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import type { Log } from './log.ts'
 import type { ChunkReply, MeshHandlers } from './net/mesh.ts'
+import { UPLOAD_SLOTS } from './plan/upload-order.ts'
 import type { ReadRights } from './read-rights.ts'
 import type { BlobReader, BlobStore } from './store/blob-store.ts'
 import type { Records } from './store/records.ts'
+import { SpareBuffers } from './transfer/chunk-buffers.ts'
 import type { Transfer } from './transfer/transfer.ts'
 import { UploadTurns } from './upload-turns.ts'
 import type { Vouchers } from './vouchers.ts'
@@ -66,6 +68,7 @@ export class Uploads implements MeshHandlers {
   readonly #deps: UploadsDeps
   readonly #open = new Map<BlobId, OpenBlob>()
   readonly #turns: UploadTurns
+  readonly #buffers = new SpareBuffers(UPLOAD_SLOTS)
   #closed = false
 
   constructor(deps: UploadsDeps) {
@@ -90,11 +93,12 @@ export class Uploads implements MeshHandlers {
     }
     const { bytes } = reply
     if (bytes === undefined) return reply
+    const reuse = () => this.#buffers.keep(bytes)
     const release = () => {
       turn.over(true)
       this.#deps.bytesSent(bytes.byteLength)
     }
-    return { ...reply, line: this.#turns.line - 1, release }
+    return { ...reply, line: this.#turns.line - 1, release, reuse }
   }
 
   /** Requests of peers that are served or wait. */
@@ -176,7 +180,7 @@ export class Uploads implements MeshHandlers {
     const { partial, geometry, blob } = transfer
     const voucher = partial?.voucher(index)
     if (partial === undefined || voucher === undefined || !transfer.mayGive(index)) return LACKS
-    const bytes = Buffer.allocUnsafeSlow(chunkLength(geometry, index))
+    const bytes = this.#buffers.take(chunkLength(geometry, index))
     try {
       await partial.read(bytes, geometry.range(index).start)
     } catch (error) {
@@ -202,7 +206,7 @@ export class Uploads implements MeshHandlers {
       if (reader.geometry !== undefined && reader.geometry.text !== geometry.text) return LACKS
       const known = await reader.voucher(index)
       if (known === undefined && !(await this.#isProven(open, blob, signal))) return LACKS
-      const bytes = Buffer.allocUnsafeSlow(chunkLength(geometry, index))
+      const bytes = this.#buffers.take(chunkLength(geometry, index))
       await reader.read(bytes, geometry.range(index).start)
       const place = { blob, geometry, index }
       return known === undefined

@@ -67,6 +67,21 @@ export function hostOf(address: Multiaddr): string {
   return address.getComponents()[0]?.value ?? ''
 }
 
+/** Hosts of the addresses that this host listens on, each once. */
+export function listenHosts(texts: readonly string[]): readonly string[] {
+  const hosts = texts.flatMap((text) => {
+    const parsed = parseAddress(text)
+    return parsed === undefined ? [] : hostOf(parsed.address)
+  })
+  return [...new Set(hosts)]
+}
+
+/** IP address or name, and TCP port, in a multiaddr; 0 for none. */
+export function placeOf(address: Multiaddr): [host: string, port: number] {
+  const port = address.getComponents().find(({ name }) => name === 'tcp')?.value
+  return [hostOf(address), Number(port ?? 0)]
+}
+
 /** Addresses of this machine only; `0.0.0.0` and `::` too, since connecting to them ends up here. */
 const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8)

@@ -1,6 +1,5 @@
 // Asking peers for chunks: one request, one header, exactly the promised bytes, straight into the caller's buffer.
-// Keeps a few long-lived streams per peer. Proves nothing about the bytes: that is the downloader's.
-import type { Stream } from '@libp2p/interface'
+// Keeps a few long-lived pipes per peer. Proves nothing about the bytes: that is the downloader's.
 import { chunkLength, MAX_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 import { hasCode, ShoalError } from '@shoal/protocol/errors.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
@@ -15,19 +14,20 @@ import {
 import { type Clock, type Deadline, deadline } from '@shoal/protocol/time.ts'
 import type { Pace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
+import type { BytePipe } from './byte-pipe.ts'
 import { frameOf, LENGTH_BYTES, readFrame, readInto, streamError } from './framing.ts'
-import { type Lease, StreamPool } from './stream-pool.ts'
+import { type Lease, PipePool } from './pipe-pool.ts'
 import type { Traffic } from './traffic.ts'
 
 /** A request that moves no byte for so long is given up. */
 export const NO_PROGRESS_MS = 10_000
-const MAX_ANSWER_BYTES = LENGTH_BYTES + LIMITS.chunkHeader + MAX_CHUNK_BYTES
+export const MAX_ANSWER_BYTES = LENGTH_BYTES + LIMITS.chunkHeader + MAX_CHUNK_BYTES
 
 export interface ChunkClientDeps {
   readonly clock: Clock
-  readonly traffic: Traffic
-  /** Opens a chunk stream on a live connection. @throws ShoalError `peer-unreachable` */
-  readonly openStream: (peer: PeerId, signal: AbortSignal) => Promise<Stream>
+  readonly traffic: Pick<Traffic, 'received'>
+  /** Opens a pipe to a connected peer that takes at most so many unread bytes. @throws ShoalError `peer-unreachable` */
+  readonly openPipe: (peer: PeerId, maxUnreadBytes: number, signal: AbortSignal) => Promise<BytePipe>
   readonly noProgressMs?: number | undefined
   /** Limit on what all peers send us. */
   readonly pace?: Pace | undefined
@@ -36,7 +36,7 @@ export interface ChunkClientDeps {
 export class ChunkClient {
   readonly #deps: ChunkClientDeps
   readonly #noProgressMs: number
-  readonly #pools = new Map<PeerId, StreamPool>()
+  readonly #pools = new Map<PeerId, PipePool>()
 
   constructor(deps: ChunkClientDeps) {
     this.#deps = deps
@@ -142,10 +142,10 @@ export class ChunkClient {
     }
   }
 
-  async #open(peer: PeerId, signal: AbortSignal): Promise<Stream> {
+  async #open(peer: PeerId, signal: AbortSignal): Promise<BytePipe> {
     using limit = this.#noProgress(peer, signal)
     try {
-      return await this.#deps.openStream(peer, limit.signal)
+      return await this.#deps.openPipe(peer, MAX_ANSWER_BYTES, limit.signal)
     } catch (error) {
       throw streamError(error, peer, limit.signal)
     }
@@ -160,11 +160,11 @@ export class ChunkClient {
     )
   }
 
-  #pool(peer: PeerId): StreamPool {
+  #pool(peer: PeerId): PipePool {
     for (const [other, pool] of this.#pools) if (pool.unused) this.#pools.delete(other)
     let pool = this.#pools.get(peer)
     if (pool === undefined) {
-      pool = new StreamPool((signal) => this.#open(peer, signal), this.#deps.clock, MAX_ANSWER_BYTES)
+      pool = new PipePool((signal) => this.#open(peer, signal), this.#deps.clock)
       this.#pools.set(peer, pool)
     }
     return pool

@@ -1,6 +1,5 @@
 // Answering peers that ask for chunks: one request at a time per stream, so many streams per peer over all its
 // connections, so many answers under way in all. What a chunk is and who may have it is the handler's decision.
-import type { Stream } from '@libp2p/interface'
 import { hasCode, isAbort, ShoalError } from '@shoal/protocol/errors.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import {
@@ -13,12 +12,12 @@ import {
 } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline, throwIfAborted } from '@shoal/protocol/time.ts'
 import { type Pace, UNLIMITED } from '../limits-port.ts'
-import { ExactStream } from './exact-stream.ts'
+import type { BytePipe } from './byte-pipe.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
 import { Line } from './line.ts'
 import type { ChunkReply, MeshHandlers } from './mesh.ts'
 import { PiecePace } from './piece-pace.ts'
-import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
+import { MAX_STREAMS_PER_PEER } from './pipe-pool.ts'
 import type { Traffic } from './traffic.ts'
 
 export const MAX_UPLOADS = 64
@@ -26,12 +25,12 @@ export const MAX_UPLOADS = 64
 const IDLE_MS = 30_000
 /** A reader that takes nothing for so long is cut off. */
 const NO_PROGRESS_MS = 10_000
-/** Requests are small; more than two at once breaks the order of the protocol. */
-const MAX_BUFFERED_BYTES = 2 * (LENGTH_BYTES + LIMITS.chunkRequest)
+/** Requests are small; more than two unread at once breaks the order of the protocol. */
+export const MAX_UNREAD_REQUEST_BYTES = 2 * (LENGTH_BYTES + LIMITS.chunkRequest)
 
 export interface ChunkServerDeps {
   readonly clock: Clock
-  readonly traffic: Traffic
+  readonly traffic: Pick<Traffic, 'sent'>
   readonly chunk: MeshHandlers['chunk']
   /** Told of each peer that broke the rules of the wire. */
   readonly onBadMessage: (peer: PeerId, reason: string) => void
@@ -45,7 +44,7 @@ export interface ChunkServerDeps {
 }
 
 interface PeerShare {
-  readonly streams: Set<Stream>
+  readonly pipes: Set<BytePipe>
   /**
    * Pieces are sent in turns, one stream after the other: left to itself yamux serves the oldest stream until it has no
    * more, and on a slow link the youngest waits for minutes.
@@ -53,11 +52,10 @@ interface PeerShare {
   readonly turns: Line
 }
 
-/** One stream of a peer, while it lives. */
+/** One pipe of a peer, while it lives. */
 interface Session {
   readonly peer: PeerId
-  readonly stream: Stream
-  readonly bytes: ExactStream
+  readonly bytes: BytePipe
   readonly pace: PiecePace
   readonly turns: Line
   /** Beyond the peer's share. */
@@ -70,7 +68,7 @@ export class ChunkServer {
   readonly #deps: ChunkServerDeps
   readonly #maxUploads: number
   readonly #noProgressMs: number
-  readonly #peers = new Map<PeerId, PeerShare>()
+  readonly #shares = new Map<string, PeerShare>()
   #uploads = 0
 
   constructor(deps: ChunkServerDeps) {
@@ -79,27 +77,32 @@ export class ChunkServer {
     this.#noProgressMs = deps.noProgressMs ?? NO_PROGRESS_MS
   }
 
-  /** Answers requests on `stream` until it ends. Never rejects. */
-  async serve(stream: Stream, peer: PeerId, signal: AbortSignal): Promise<void> {
-    const share = this.#peers.get(peer) ?? {
-      streams: new Set(),
-      turns: new Line(1, Number.POSITIVE_INFINITY),
-    }
-    this.#peers.set(peer, share)
-    const { streams, turns } = share
-    const surplus = streams.size >= MAX_STREAMS_PER_PEER
-    streams.add(stream)
+  /**
+   * Answers requests on `bytes` until it ends. Never rejects.
+   * @param way a peer that changes from streams to data connections may have as many of these as it still has of those
+   */
+  async serve(
+    bytes: BytePipe,
+    peer: PeerId,
+    signal: AbortSignal,
+    way: 'stream' | 'data' = 'stream',
+  ): Promise<void> {
+    const key = `${way} ${peer}`
+    const share = this.#shares.get(key) ?? { pipes: new Set(), turns: new Line(1, Number.POSITIVE_INFINITY) }
+    this.#shares.set(key, share)
+    const { pipes, turns } = share
+    const surplus = pipes.size >= MAX_STREAMS_PER_PEER
+    pipes.add(bytes)
     const died = new AbortController()
-    const onClose = () => {
+    const closed = () => {
       died.abort()
-      streams.delete(stream)
-      if (streams.size === 0 && this.#peers.get(peer) === share) this.#peers.delete(peer)
+      pipes.delete(bytes)
+      if (pipes.size === 0 && this.#shares.get(key) === share) this.#shares.delete(key)
     }
-    stream.addEventListener('close', onClose, { once: true })
+    bytes.watch({ closed })
     const session: Session = {
       peer,
-      stream,
-      bytes: new ExactStream(stream, MAX_BUFFERED_BYTES),
+      bytes,
       pace: new PiecePace(this.#deps.messageBytes),
       turns,
       surplus,
@@ -107,14 +110,14 @@ export class ChunkServer {
     }
     try {
       await this.#answerAll(session)
-      await stream.close({ signal: session.signal })
+      await bytes.close(session.signal)
     } catch (error) {
       const failure = streamError(error, peer, session.signal)
       if (hasCode(failure, 'bad-message')) this.#deps.onBadMessage(peer, failure.message)
-      stream.abort(failure)
+      bytes.abort(failure)
     } finally {
-      stream.removeEventListener('close', onClose)
-      onClose()
+      bytes.watch({})
+      closed()
     }
   }
 
@@ -150,6 +153,7 @@ export class ChunkServer {
     } finally {
       this.#uploads--
       reply?.release?.()
+      if (reply?.reuse !== undefined) void whenFlushed(session.bytes, signal, reply.reuse)
     }
   }
 
@@ -163,7 +167,7 @@ export class ChunkServer {
     }
   }
 
-  async #readRequest({ stream, bytes, signal }: Session): Promise<ChunkRequestMessage | 'bad' | undefined> {
+  async #readRequest({ bytes, signal }: Session): Promise<ChunkRequestMessage | 'bad' | undefined> {
     using limit = deadline(
       this.#deps.clock,
       IDLE_MS,
@@ -174,9 +178,7 @@ export class ChunkServer {
     try {
       encoded = await readFrame(bytes, LIMITS.chunkRequest, limit.signal)
     } catch (error) {
-      const ended =
-        stream.remoteWriteStatus !== 'writable' && !signal.aborted && !hasCode(error, 'bad-message')
-      if (ended) return undefined
+      if (bytes.ended && !signal.aborted && !hasCode(error, 'bad-message')) return undefined
       throw streamError(error, 'the asking peer', limit.signal)
     }
     try {
@@ -218,5 +220,15 @@ export class ChunkServer {
       signal,
     )
     await bytes.write(piece, limit.signal)
+  }
+}
+
+async function whenFlushed(bytes: BytePipe, signal: AbortSignal, then: () => void): Promise<void> {
+  try {
+    if (bytes.flushed === undefined) return
+    await bytes.flushed(signal)
+    then()
+  } catch {
+    // Of a connection that broke nobody can say what it still refers to: that memory is not used again.
   }
 }

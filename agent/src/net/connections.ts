@@ -5,7 +5,8 @@ import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import type { OpenConnection } from '../plan/connection-choice.ts'
-import { hostOf, parseAddress } from './addresses.ts'
+import { hostOf, parseAddress, placeOf } from './addresses.ts'
+import type { PeerLink } from './data-plane.ts'
 import type { MeshLibp2p } from './node.ts'
 
 const DIAL_TIMEOUT_MS = 8_000
@@ -47,6 +48,14 @@ export class Connections {
   hostOf(peer: PeerId): string | undefined {
     const connection = this.find(peer)
     return connection === undefined ? undefined : hostOf(connection.remoteAddr)
+  }
+
+  /** How a peer is connected; undefined when it is not. */
+  linkOf(peer: PeerId): PeerLink | undefined {
+    const connection = this.find(peer)
+    if (connection === undefined) return undefined
+    const [host, port] = placeOf(connection.remoteAddr)
+    return { host, port, isOutbound: connection.direction === 'outbound' }
   }
 
   /** True when a stream that we opened to the peer speaks a protocol of this family. */

@@ -4,30 +4,56 @@
 import type { Stream } from '@libp2p/interface'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, throwIfAborted } from '@shoal/protocol/time.ts'
+import type { BytePipe, PipeWatcher } from './byte-pipe.ts'
 
-export class ExactStream {
+export class ExactStream implements BytePipe {
   readonly #stream: Stream
   readonly #maxUnreadBytes: number
   readonly #queue: Uint8Array[] = []
   #unreadBytes = 0
   #failure: Error | undefined
   #wakeReader: () => void = () => {}
+  #watcher: PipeWatcher = {}
 
   /** @param maxUnreadBytes more than this unread resets the stream; must cover what we ourselves asked for */
   constructor(stream: Stream, maxUnreadBytes: number) {
     this.#stream = stream
     this.#maxUnreadBytes = maxUnreadBytes
     stream.addEventListener('message', ({ data }) => this.#take(data))
-    stream.addEventListener('remoteCloseWrite', () => this.#wakeReader())
+    stream.addEventListener('remoteCloseWrite', () => {
+      this.#wakeReader()
+      this.#watcher.ended?.()
+    })
     stream.addEventListener('close', ({ error }) => {
       this.#failure ??= error
       this.#wakeReader()
+      this.#watcher.closed?.()
     })
   }
 
   /** Bytes that have come and that nobody has read. */
   get unreadBytes(): number {
     return this.#unreadBytes
+  }
+
+  get usable(): boolean {
+    return this.#stream.status === 'open' && this.#stream.remoteWriteStatus === 'writable'
+  }
+
+  get ended(): boolean {
+    return this.#stream.remoteWriteStatus !== 'writable'
+  }
+
+  async close(signal?: AbortSignal): Promise<void> {
+    await this.#stream.close(signal === undefined ? {} : { signal })
+  }
+
+  abort(reason: Error): void {
+    this.#stream.abort(reason)
+  }
+
+  watch(watcher: PipeWatcher): void {
+    this.#watcher = watcher
   }
 
   /**
@@ -121,6 +147,7 @@ export class ExactStream {
       queueMicrotask(() => this.#stream.abort(failure))
     }
     this.#wakeReader()
+    this.#watcher.came?.()
   }
 
   #next(maxBytes: number): Uint8Array {

@@ -3,7 +3,7 @@
 import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError } from '@shoal/protocol/time.ts'
 import { type Pace, UNLIMITED } from '../limits-port.ts'
-import type { ExactStream } from './exact-stream.ts'
+import type { BytePipe } from './byte-pipe.ts'
 
 export const LENGTH_BYTES = 4
 
@@ -13,7 +13,7 @@ export const LENGTH_BYTES = 4
  * @throws ShoalError `bad-message` for a length of 0 or over the limit; else what the stream throws
  */
 export async function readFrame(
-  bytes: ExactStream,
+  bytes: BytePipe,
   limitBytes: number,
   signal: AbortSignal,
   onProgress: () => void = () => {},
@@ -34,7 +34,7 @@ export async function readFrame(
  * @throws what the stream throws; nothing is written to `target` after that
  */
 export async function readInto(
-  bytes: ExactStream,
+  bytes: BytePipe,
   target: Uint8Array,
   signal: AbortSignal,
   onProgress: (filledBytes: number) => void,

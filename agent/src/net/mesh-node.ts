@@ -5,40 +5,35 @@ import { join } from 'node:path'
 import type { Connection } from '@libp2p/interface'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
-import {
-  CHUNK_PROTOCOL,
-  type ChunkRequestMessage,
-  type GossipHave,
-  type GossipOrigin,
-  type HaveAnswer,
-  type HaveAsk,
-  type ManifestAnswer,
-  type ManifestAsk,
-  type Tell,
-  type TurnAnswer,
-  type TurnAsk,
+import type {
+  ChunkRequestMessage,
+  GossipHave,
+  GossipOrigin,
+  HaveAnswer,
+  HaveAsk,
+  ManifestAnswer,
+  ManifestAsk,
+  Tell,
+  TurnAnswer,
+  TurnAsk,
 } from '@shoal/protocol/messages.ts'
-import { createTasks, type Tasks } from '@shoal/protocol/service.ts'
+import { createTasks } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import type { MeshPace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
-import { hostOf, isLoopback } from './addresses.ts'
-import { Asker } from './ask.ts'
-import { ChunkClient } from './chunk-client.ts'
-import { Connections } from './connections.ts'
-import { Discovery } from './discovery.ts'
-import { Gossip, type GossipName, gossipName } from './gossip.ts'
+import { hostOf, isLoopback, listenHosts, placeOf } from './addresses.ts'
+import { type GossipName, gossipName } from './gossip.ts'
 import type { HostIdentity } from './identity.ts'
 import { Listeners } from './listeners.ts'
 import type { AnswerTurn, HealthFigures, Mesh, MeshHandlers, MeshListener, PeerStatus } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
+import { buildParts, type MeshTuning, type Running } from './mesh-parts.ts'
 import type { MeshSecret } from './mesh-secret.ts'
-import { createNode, GOSSIP_PROTOCOLS, type MeshLibp2p } from './node.ts'
+import { createNode, type MeshLibp2p } from './node.ts'
 import { PeerGate } from './peer-gate.ts'
-import { haveQuestion, manifestQuestion, peersQuestion, turnQuestion } from './questions.ts'
+import { haveQuestion, manifestQuestion, turnQuestion } from './questions.ts'
 import { RefusalReport } from './refusal-report.ts'
 import { serveProtocols } from './serving.ts'
-import { TellClient } from './tell-client.ts'
 import { Traffic } from './traffic.ts'
 
 export interface MeshOptions {
@@ -54,13 +49,7 @@ export interface MeshOptions {
   /** Directory for `peers.json`. */
   readonly storagePath: string
   /** For measurements; the defaults are right. */
-  readonly tuning?: {
-    readonly messageBytes?: number
-    readonly windowBytes?: number
-    readonly maxUploads?: number
-    readonly noProgressMs?: number
-    readonly keepAliveMs?: number
-  }
+  readonly tuning?: MeshTuning
 }
 
 export interface MeshDeps {
@@ -85,6 +74,8 @@ export interface MeshCounters {
   readonly connectionsRefused: number
   readonly badMessages: number
   readonly gossipRejected: number
+  /** Chunks fetched over data connections since the mesh was started. */
+  readonly chunksByData: number
 }
 
 export interface MeshNode extends Mesh {
@@ -94,18 +85,6 @@ export interface MeshNode extends Mesh {
 /** No I/O before `start()`. @throws ShoalError `bad-config` at start, for addresses that cannot be used */
 export function createMesh(options: MeshOptions, deps: MeshDeps): MeshNode {
   return new LibP2PMesh(options, deps)
-}
-
-/** What exists while the mesh runs. */
-interface Running {
-  readonly node: MeshLibp2p
-  readonly connections: Connections
-  readonly tasks: Tasks
-  readonly gossip: Gossip
-  readonly discovery: Discovery
-  readonly client: ChunkClient
-  readonly teller: TellClient
-  readonly asker: Asker
 }
 
 class LibP2PMesh implements MeshNode {
@@ -168,7 +147,8 @@ class LibP2PMesh implements MeshNode {
     extra: Pick<ChunkRequestMessage, 'waitMs' | 'grant'>,
     options: FetchOptions,
   ): Promise<FetchedChunk> {
-    return this.#up().client.fetch(peer, request, extra, options)
+    const { data, client } = this.#up()
+    return data.fetch(peer, request, extra, options, client.fetch.bind(client))
   }
 
   async askHave(peer: PeerId, message: HaveAsk, signal: AbortSignal): Promise<HaveAnswer> {
@@ -207,6 +187,7 @@ class LibP2PMesh implements MeshNode {
     this.#deps.log('warn', 'peer banned', { peer, durationMs, reason })
     this.#gate.ban(peer, this.#deps.clock.now() + durationMs)
     this.#running?.client.close(peer)
+    this.#running?.data.disconnected(peer)
     this.#running?.teller.close(peer)
     this.#running?.connections.cut(peer, new ShoalError('peer-unreachable', 'the peer is banned', { peer }))
   }
@@ -218,7 +199,11 @@ class LibP2PMesh implements MeshNode {
   }
 
   counters(): MeshCounters {
-    return { ...this.#counters, connectionsRefused: this.#refusals.count }
+    return {
+      ...this.#counters,
+      connectionsRefused: this.#refusals.count,
+      chunksByData: this.#running?.data.fetched ?? 0,
+    }
   }
 
   /** Starts and stops happen one after the other, in the order they were asked for. */
@@ -247,52 +232,27 @@ class LibP2PMesh implements MeshNode {
       windowBytes: tuning.windowBytes,
       keepAliveMs: tuning.keepAliveMs,
     })
-    const connections = new Connections(node, clock)
-    const openStream = connections.openStream.bind(connections)
-    const asker = new Asker({ clock, openStream })
-    const isBanned = (peer: string) => this.#gate.isBanned(peer, clock.now())
-    const running: Running = {
+    const running = await buildParts({
+      self: this.self,
+      identity,
       node,
-      connections,
       tasks,
-      gossip: new Gossip({
-        pubsub: node.services.pubsub,
-        clock,
-        isBanned,
-        hasGossipStream: (peer) => connections.hasOutboundStream(peer, GOSSIP_PROTOCOLS),
-        onHave: (author, announcement) =>
-          this.#listeners.tell((listener) => listener.have(author, announcement)),
-        onOrigin: (author, word) => this.#listeners.tell((listener) => listener.origin?.(author, word)),
-        onVerdict: (topic, verdict) => this.#deps.onGossip?.(gossipName(topic), verdict),
-        onRejected: (author, topic, reason) => {
-          this.#counters.gossipRejected++
-          log('debug', 'gossip rejected', { author, topic, reason })
-        },
-        onPublishFailure: (topic, reason) => log('debug', 'gossip not published', { topic, reason }),
-      }),
-      discovery: new Discovery({
-        self: this.self,
-        staticPeers,
-        path: join(this.#options.storagePath, 'peers.json'),
-        clock,
-        random,
-        tasks,
-        log,
-        connections,
-        isBanned,
-        isNear: (peer) => running.gossip.isNear(peer),
-        askPeers: (peer, signal) => asker.ask(peersQuestion, peer, {}, signal),
-      }),
-      client: new ChunkClient({
-        clock,
-        traffic: this.#traffic,
-        openStream: (peer, signal) => openStream(peer, CHUNK_PROTOCOL, signal),
-        noProgressMs: tuning.noProgressMs,
-        pace: this.#deps.pace?.downloads,
-      }),
-      teller: new TellClient({ clock, openStream, timeoutMs: tuning.noProgressMs }),
-      asker,
-    }
+      clock,
+      random,
+      log,
+      traffic: this.#traffic,
+      handlers: this.#deps.handlers,
+      pace: this.#deps.pace,
+      tuning,
+      staticPeers,
+      peersFile: join(this.#options.storagePath, 'peers.json'),
+      isBanned: (peer) => this.#gate.isBanned(peer, clock.now()),
+      onHave: (author, word) => this.#listeners.tell((listener) => listener.have(author, word)),
+      onOrigin: (author, word) => this.#listeners.tell((listener) => listener.origin?.(author, word)),
+      onVerdict: (topic, verdict) => this.#deps.onGossip?.(gossipName(topic), verdict),
+      onRejected: () => this.#counters.gossipRejected++,
+      onBadMessage: () => this.#counters.badMessages++,
+    })
     this.#running = running
     try {
       this.#watch(running)
@@ -301,16 +261,14 @@ class LibP2PMesh implements MeshNode {
         tasks,
         clock,
         log,
-        traffic: this.#traffic,
         handlers: this.#deps.handlers,
         turn: this.#deps.turn,
-        pace: this.#deps.pace,
         tellPeers: (asker) => running.discovery.tell(asker),
-        onBadMessage: () => this.#counters.badMessages++,
-        messageBytes: tuning.messageBytes,
-        maxUploads: tuning.maxUploads,
-        noProgressMs: tuning.noProgressMs,
+        tellData: (asker, ask) => running.data.answer(asker, ask),
+        onBadMessage: running.onBadMessage,
+        chunks: running.chunks,
       })
+      await running.data.start(listenHosts(this.#options.listen))
       await node.start()
       running.gossip.start()
       await running.discovery.start()
@@ -325,9 +283,10 @@ class LibP2PMesh implements MeshNode {
     const running = this.#running
     this.#running = undefined
     if (running === undefined) return
-    const { node, tasks, gossip, discovery, client, teller } = running
+    const { node, tasks, gossip, discovery, client, teller, data } = running
     client.closeAll()
     teller.closeAll()
+    await data.stop()
     await tasks.stop()
     await discovery.stop()
     if (node.status === 'started') gossip.stop()
@@ -336,7 +295,7 @@ class LibP2PMesh implements MeshNode {
     this.#roundTripMs.clear()
   }
 
-  #watch({ node, tasks, discovery, gossip, client, teller }: Running): void {
+  #watch({ node, tasks, discovery, gossip, client, teller, data }: Running): void {
     node.addEventListener('peer:connect', ({ detail }) => {
       const peer = parsePeerId(detail.toString())
       this.#connectedSince.set(peer, this.#deps.clock.wallTime())
@@ -350,6 +309,7 @@ class LibP2PMesh implements MeshNode {
       this.#connectedSince.delete(peer)
       this.#roundTripMs.delete(peer)
       client.close(peer)
+      data.disconnected(peer)
       teller.close(peer)
       discovery.disconnected(peer)
       gossip.disconnected(peer)
@@ -358,6 +318,10 @@ class LibP2PMesh implements MeshNode {
     node.addEventListener('peer:identify', ({ detail }) => {
       const addresses = detail.listenAddrs.map((address) => address.toString())
       discovery.identified(detail.peerId.toString(), addresses, hostOf(detail.connection.remoteAddr))
+      data.identified(
+        parsePeerId(detail.peerId.toString()),
+        detail.listenAddrs.map((address) => placeOf(address).join(' ')),
+      )
     })
     node.addEventListener('peer:discovery', ({ detail }) => {
       // Anyone on the network may have said it, about this machine too, unless nobody but this machine hears us.

@@ -32,7 +32,7 @@ export interface PeerStatus {
 /**
  * Answer to a peer's chunk request; `bytes` exactly the chunk, with status `ok` only. `release` is called once, when the
  * last byte has been handed to the connection or the request has failed: it frees a place, not the memory. The connection
- * may still refer to `bytes`, so they must never change.
+ * may still refer to `bytes`, so they must not change before `reuse` is called, which may never happen.
  */
 export interface ChunkReply {
   readonly status: 'ok' | 'lacks' | 'busy' | 'later' | 'refused' | 'bad'
@@ -41,6 +41,8 @@ export interface ChunkReply {
   readonly bytes?: Uint8Array
   readonly voucher?: ChunkVoucher | undefined
   readonly release?: () => void
+  /** Nothing refers to `bytes` any more. */
+  readonly reuse?: () => void
 }
 
 /** What this host answers when peers ask. Each gets the asking peer's proven id. */

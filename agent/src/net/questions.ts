@@ -22,6 +22,7 @@ import { z } from 'zod'
 import type { Question } from './ask.ts'
 
 export const PEERS_PROTOCOL = '/shoal/peers/1.0.0'
+export const DATA_PROTOCOL = '/shoal/data/1.0.0'
 export const MAX_PEERS_TOLD = 32
 export const MAX_ADDRESSES_PER_PEER = 4
 export const MAX_ADDRESS_LENGTH = 256
@@ -68,4 +69,27 @@ export const peersQuestion: Question<z.infer<typeof peersAskSchema>, PeersAnswer
   answer: peersAnswerSchema,
   // 32 peers of four addresses with their peer ids.
   answerLimitBytes: 64 * 1024,
+}
+
+const MAX_DATA_PORTS = 32
+const certificateDigestSchema = z.custom<Uint8Array>(
+  (value) => value instanceof Uint8Array && value.byteLength === 32,
+  'expected 32 bytes',
+)
+
+const dataAskSchema = z.strictObject({ certificate: certificateDigestSchema })
+export type DataAsk = z.infer<typeof dataAskSchema>
+const dataAnswerSchema = z.strictObject({
+  certificate: certificateDigestSchema,
+  ports: z.array(z.int().min(1).max(65_535)).max(MAX_DATA_PORTS),
+})
+export type DataAnswer = z.infer<typeof dataAnswerSchema>
+
+/** Where a host takes data connections, and the certificates (SHA-256 of each) by which the two know each other there. */
+export const dataQuestion: Question<DataAsk, DataAnswer> = {
+  protocol: DATA_PROTOCOL,
+  ask: dataAskSchema,
+  askLimitBytes: 128,
+  answer: dataAnswerSchema,
+  answerLimitBytes: 512,
 }

@@ -4,16 +4,24 @@ import { type PeerId, parsePeerId } from '@shoal/protocol/ids.ts'
 import { CHUNK_PROTOCOL, TELL_PROTOCOL } from '@shoal/protocol/messages.ts'
 import type { Tasks } from '@shoal/protocol/service.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
-import type { MeshPace } from '../limits-port.ts'
 import { Answerer, MAX_ASKS_PER_PEER, type Question } from './ask.ts'
-import { ChunkServer } from './chunk-server.ts'
+import { type ChunkServer, MAX_UNREAD_REQUEST_BYTES } from './chunk-server.ts'
+import { ExactStream } from './exact-stream.ts'
 import type { AnswerTurn, MeshHandlers } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
 import type { MeshLibp2p } from './node.ts'
-import { haveQuestion, manifestQuestion, type PeersAnswer, peersQuestion, turnQuestion } from './questions.ts'
-import { MAX_STREAMS_PER_PEER } from './stream-pool.ts'
+import { MAX_STREAMS_PER_PEER } from './pipe-pool.ts'
+import {
+  type DataAnswer,
+  type DataAsk,
+  dataQuestion,
+  haveQuestion,
+  manifestQuestion,
+  type PeersAnswer,
+  peersQuestion,
+  turnQuestion,
+} from './questions.ts'
 import { MAX_TELL_STREAMS_PER_PEER, TellServer } from './tell-server.ts'
-import type { Traffic } from './traffic.ts'
 
 /** Streams beyond our own limit still get a polite `busy`; beyond this libp2p resets them before they cost anything. */
 const MAX_CHUNK_STREAMS_PER_CONNECTION = 2 * MAX_STREAMS_PER_PEER
@@ -25,44 +33,28 @@ export interface ServingDeps {
   readonly tasks: Tasks
   readonly clock: Clock
   readonly log: MeshLog
-  readonly traffic: Traffic
   readonly handlers: MeshHandlers
   readonly turn: AnswerTurn | undefined
-  readonly pace: MeshPace | undefined
   readonly tellPeers: (asker: PeerId) => PeersAnswer
+  readonly tellData: (asker: PeerId, ask: DataAsk) => DataAnswer
   /** A peer broke the rules of the wire. */
-  readonly onBadMessage: () => void
-  readonly messageBytes: number | undefined
-  readonly maxUploads: number | undefined
-  readonly noProgressMs: number | undefined
+  readonly onBadMessage: (peer: PeerId, reason: string) => void
+  readonly chunks: ChunkServer
 }
 
 /** Registers all handlers; call before the node starts. */
 export async function serveProtocols(deps: ServingDeps): Promise<void> {
   const { node, tasks, clock, log, handlers } = deps
-  const onBadMessage = (peer: PeerId, reason: string) => {
-    deps.onBadMessage()
-    log('warn', 'a peer broke the rules of the wire', { peer, reason })
-  }
+  const { onBadMessage } = deps
   const onFailure = (error: unknown) =>
     log('error', 'a request of a peer could not be answered', { reason: messageOf(error) })
 
-  const chunks = new ChunkServer({
-    clock,
-    traffic: deps.traffic,
-    chunk: handlers.chunk.bind(handlers),
-    onBadMessage,
-    onFailure,
-    messageBytes: deps.messageBytes,
-    maxUploads: deps.maxUploads,
-    noProgressMs: deps.noProgressMs,
-    pace: deps.pace?.uploads.bind(deps.pace),
-  })
   await node.handle(
     CHUNK_PROTOCOL,
     (stream, connection) => {
       const peer = parsePeerId(connection.remotePeer.toString())
-      tasks.run('serve chunks', (signal) => chunks.serve(stream, peer, signal))
+      const bytes = new ExactStream(stream, MAX_UNREAD_REQUEST_BYTES)
+      tasks.run('serve chunks', (signal) => deps.chunks.serve(bytes, peer, signal))
     },
     {
       maxInboundStreams: MAX_CHUNK_STREAMS_PER_CONNECTION,
@@ -104,4 +96,5 @@ export async function serveProtocols(deps: ServingDeps): Promise<void> {
   await answer(manifestQuestion, handlers.manifest.bind(handlers))
   if (deps.turn !== undefined) await answer(turnQuestion, deps.turn)
   await answer(peersQuestion, async (peer) => deps.tellPeers(peer))
+  await answer(dataQuestion, async (peer, ask) => deps.tellData(peer, ask))
 }

@@ -16,6 +16,7 @@ import { type TLSComponents, tls } from '@libp2p/tls'
 import { generateCertificate, toMessageStream, verifyPeerCertificate } from '@libp2p/tls/utils'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock, throwIfAborted } from '@shoal/protocol/time.ts'
+import { CIPHERS } from './data-socket.ts'
 
 /** Said in ALPN by whoever settles on a muxer after the handshake. */
 const NO_EARLY_MUXER = 'libp2p'
@@ -133,6 +134,7 @@ function start(raw: Socket, certificate: Certificate, direction: Direction, muxe
     ...certificate,
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',
+    ciphers: CIPHERS,
     // Certificates are self-signed: who signed them is checked by verifyPeerCertificate.
     rejectUnauthorized: false,
   } as const

@@ -12,8 +12,9 @@ import {
   tellAnswerSchema,
 } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
+import { ExactStream } from './exact-stream.ts'
 import { frameOf, LENGTH_BYTES, readFrame, streamError } from './framing.ts'
-import { StreamPool } from './stream-pool.ts'
+import { PipePool } from './pipe-pool.ts'
 
 /** A tell that is not answered for so long is given up. */
 export const TELL_TIMEOUT_MS = 10_000
@@ -36,7 +37,7 @@ export interface TellClientDeps {
 export class TellClient {
   readonly #deps: TellClientDeps
   readonly #timeoutMs: number
-  readonly #pools = new Map<PeerId, StreamPool>()
+  readonly #pools = new Map<PeerId, PipePool>()
   readonly #telling = new Set<PeerId>()
 
   constructor(deps: TellClientDeps) {
@@ -117,15 +118,16 @@ export class TellClient {
     }
   }
 
-  #pool(peer: PeerId): StreamPool {
+  #pool(peer: PeerId): PipePool {
     const known = this.#pools.get(peer)
     if (known !== undefined) return known
     for (const [other, pool] of this.#pools) if (pool.unused) this.#pools.delete(other)
-    const pool = new StreamPool(
-      (signal) => this.#deps.openStream(peer, TELL_PROTOCOL, signal),
-      this.#deps.clock,
-      LENGTH_BYTES + LIMITS.tellAnswer,
-    )
+    const open = async (signal: AbortSignal) =>
+      new ExactStream(
+        await this.#deps.openStream(peer, TELL_PROTOCOL, signal),
+        LENGTH_BYTES + LIMITS.tellAnswer,
+      )
+    const pool = new PipePool(open, this.#deps.clock)
     this.#pools.set(peer, pool)
     return pool
   }

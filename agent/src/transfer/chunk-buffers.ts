@@ -2,18 +2,48 @@
 // 4 MiB, and allocating and zeroing one for each request would cost more than moving its bytes.
 import { DEFAULT_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 
-/** Bytes of buffers that are kept for reuse. */
-const MAX_KEPT_BYTES = 12 * DEFAULT_CHUNK_BYTES
+/** Chunks of the usual size whose buffers are kept for reuse. */
+const MAX_KEPT_CHUNKS = 12
 /** Smaller buffers are not worth keeping. */
 const LEAST_KEPT_BYTES = 256 * 1024
 
-export class ChunkBuffers {
-  readonly #limitBytes: number
+/** Buffers for chunks, kept for the next one: collecting 4 MiB after each chunk costs as much as decrypting it. */
+export class SpareBuffers {
+  readonly #maxBytes: number
   /** By size: a power of two. */
   readonly #free = new Map<number, ArrayBufferLike[]>()
+  #keptBytes = 0
+
+  /** @param maxChunks of the usual size, that are kept while nobody uses them */
+  constructor(maxChunks: number) {
+    this.#maxBytes = maxChunks * DEFAULT_CHUNK_BYTES
+  }
+
+  /** Exactly `length` bytes of arbitrary content. */
+  take(length: number): Uint8Array {
+    if (length < LEAST_KEPT_BYTES) return Buffer.allocUnsafeSlow(length)
+    const sizeBytes = 2 ** Math.ceil(Math.log2(length))
+    const kept = this.#free.get(sizeBytes)?.pop()
+    if (kept !== undefined) this.#keptBytes -= sizeBytes
+    return new Uint8Array(kept ?? Buffer.allocUnsafeSlow(sizeBytes).buffer, 0, length)
+  }
+
+  /** Nobody uses the buffer any more. */
+  keep(buffer: Uint8Array): void {
+    const { byteLength: sizeBytes } = buffer.buffer
+    if (sizeBytes < LEAST_KEPT_BYTES || this.#keptBytes + sizeBytes > this.#maxBytes) return
+    this.#keptBytes += sizeBytes
+    const kept = this.#free.get(sizeBytes)
+    if (kept === undefined) this.#free.set(sizeBytes, [buffer.buffer])
+    else kept.push(buffer.buffer)
+  }
+}
+
+export class ChunkBuffers {
+  readonly #limitBytes: number
+  readonly #spare = new SpareBuffers(MAX_KEPT_CHUNKS)
   readonly #waiting = new Set<() => void>()
   #lentBytes = 0
-  #keptBytes = 0
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
@@ -31,23 +61,13 @@ export class ChunkBuffers {
   /** Exactly `length` bytes of arbitrary content. Never refuses: callers look at {@link room} first. */
   take(length: number): Uint8Array {
     this.#lentBytes += length
-    if (length < LEAST_KEPT_BYTES) return Buffer.allocUnsafeSlow(length)
-    const sizeBytes = 2 ** Math.ceil(Math.log2(length))
-    const kept = this.#free.get(sizeBytes)?.pop()
-    if (kept !== undefined) this.#keptBytes -= sizeBytes
-    return new Uint8Array(kept ?? Buffer.allocUnsafeSlow(sizeBytes).buffer, 0, length)
+    return this.#spare.take(length)
   }
 
   /** Nobody may use the buffer any more. */
   give(buffer: Uint8Array): void {
     this.#lentBytes -= buffer.byteLength
-    const { byteLength: sizeBytes } = buffer.buffer
-    if (sizeBytes >= LEAST_KEPT_BYTES && this.#keptBytes + sizeBytes <= MAX_KEPT_BYTES) {
-      this.#keptBytes += sizeBytes
-      const kept = this.#free.get(sizeBytes)
-      if (kept === undefined) this.#free.set(sizeBytes, [buffer.buffer])
-      else kept.push(buffer.buffer)
-    }
+    this.#spare.keep(buffer)
     for (const wake of [...this.#waiting]) {
       this.#waiting.delete(wake)
       wake()

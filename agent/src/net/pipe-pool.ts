@@ -1,9 +1,8 @@
-// Long-lived streams to one protocol of one peer, lent to one request at a time. Grows to a limit, then callers wait in
-// line. A stream goes back only after a complete answer; any other end aborts it, so that no late byte is ever mistaken.
-import type { Stream } from '@libp2p/interface'
+// Long-lived pipes for chunks of one peer, lent to one request at a time. Grows to a limit, then callers wait in
+// line. A pipe goes back only after a complete answer; any other end aborts it, so that no late byte is ever mistaken.
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock } from '@shoal/protocol/time.ts'
-import { ExactStream } from './exact-stream.ts'
+import type { BytePipe } from './byte-pipe.ts'
 
 export const MAX_STREAMS_PER_PEER = 8
 const MAX_WAITING = 64
@@ -12,8 +11,8 @@ const IDLE_CLOSE_MS = 20_000
 const CLOSE_TIMEOUT_MS = 5_000
 
 export interface Lease {
-  readonly bytes: ExactStream
-  /** The stream was used before: the other side may have closed it meanwhile. */
+  readonly bytes: BytePipe
+  /** The pipe was used before: the other side may have closed it meanwhile. */
   readonly reused: boolean
   /** The answer was complete. */
   giveBack(): void
@@ -21,10 +20,9 @@ export interface Lease {
   discard(reason: Error): void
 }
 
-interface PooledStream {
-  readonly stream: Stream
-  readonly bytes: ExactStream
-  /** Cancels the timer that ends a stream which nobody uses. */
+interface PooledPipe {
+  readonly pipe: BytePipe
+  /** Cancels the timer that ends a pipe which nobody uses. */
   cancelTimer: () => void
 }
 
@@ -35,37 +33,34 @@ interface Waiter {
   readonly onAbort: () => void
 }
 
-export class StreamPool {
-  readonly #open: (signal: AbortSignal) => Promise<Stream>
+export class PipePool {
+  readonly #open: (signal: AbortSignal) => Promise<BytePipe>
   readonly #clock: Clock
-  readonly #maxBufferedBytes: number
-  readonly #idle: PooledStream[] = []
-  readonly #streams = new Set<Stream>()
+  readonly #idle: PooledPipe[] = []
+  readonly #pipes = new Set<BytePipe>()
   readonly #waiting: Waiter[] = []
   #lent = 0
   #closed = false
 
-  /** @param maxBufferedBytes the largest answer: more unread bytes than that reset the stream */
-  constructor(open: (signal: AbortSignal) => Promise<Stream>, clock: Clock, maxBufferedBytes: number) {
+  constructor(open: (signal: AbortSignal) => Promise<BytePipe>, clock: Clock) {
     this.#open = open
     this.#clock = clock
-    this.#maxBufferedBytes = maxBufferedBytes
   }
 
   /** True when nothing is lent, kept or waited for. */
   get unused(): boolean {
-    return this.#lent === 0 && this.#streams.size === 0 && this.#waiting.length === 0
+    return this.#lent === 0 && this.#pipes.size === 0 && this.#waiting.length === 0
   }
 
   /**
-   * A stream for one request: a kept one, a new one, or the next that is given back.
+   * A pipe for one request: a kept one, a new one, or the next that is given back.
    * @param fresh never a kept one
    * @throws ShoalError `peer-busy` when too many wait already; what opening throws; the signal's reason
    */
   async lease(signal: AbortSignal, fresh = false): Promise<Lease> {
     if (signal.aborted) throw abortError(signal)
     if (this.#closed) throw new ShoalError('peer-unreachable', 'the connection is closing')
-    // When one kept stream turned out dead, the others most likely are.
+    // When one kept pipe turned out dead, the others most likely are.
     if (fresh) for (const old of [...this.#idle]) this.#retire(old)
     const kept = this.#takeIdle()
     if (kept !== undefined) {
@@ -86,7 +81,7 @@ export class StreamPool {
     })
   }
 
-  /** Aborts every stream; requests under way and in line fail. */
+  /** Aborts every pipe; requests under way and in line fail. */
   close(reason: Error): void {
     this.#closed = true
     for (const waiter of this.#waiting.splice(0)) {
@@ -94,31 +89,29 @@ export class StreamPool {
       waiter.reject(reason)
     }
     for (const kept of this.#idle) kept.cancelTimer()
-    for (const stream of [...this.#streams]) stream.abort(reason)
+    for (const pipe of [...this.#pipes]) pipe.abort(reason)
   }
 
   async #openLease(signal: AbortSignal): Promise<Lease> {
     this.#lent++
     try {
-      const stream = await this.#open(signal)
+      const pipe = await this.#open(signal)
       if (this.#closed) {
         const gone = new ShoalError('peer-unreachable', 'the connection is closing')
-        stream.abort(gone)
+        pipe.abort(gone)
         throw gone
       }
-      this.#streams.add(stream)
-      const pooled: PooledStream = {
-        stream,
-        bytes: new ExactStream(stream, this.#maxBufferedBytes),
-        cancelTimer: () => {},
-      }
-      stream.addEventListener('close', () => this.#forget(pooled), { once: true })
-      // Nothing may arrive while nothing is asked for; it would be taken for the next answer.
-      stream.addEventListener('message', () => {
-        if (this.#idle.includes(pooled)) stream.abort(new Error('bytes that nobody asked for'))
-      })
-      stream.addEventListener('remoteCloseWrite', () => {
-        if (this.#idle.includes(pooled)) this.#retire(pooled)
+      this.#pipes.add(pipe)
+      const pooled: PooledPipe = { pipe, cancelTimer: () => {} }
+      pipe.watch({
+        closed: () => this.#forget(pooled),
+        // Nothing may arrive while nothing is asked for; it would be taken for the next answer.
+        came: () => {
+          if (this.#idle.includes(pooled)) pipe.abort(new Error('bytes that nobody asked for'))
+        },
+        ended: () => {
+          if (this.#idle.includes(pooled)) this.#retire(pooled)
+        },
       })
       return this.#leaseOf(pooled, false)
     } catch (error) {
@@ -128,7 +121,7 @@ export class StreamPool {
     }
   }
 
-  #leaseOf(pooled: PooledStream, reused: boolean): Lease {
+  #leaseOf(pooled: PooledPipe, reused: boolean): Lease {
     let ended = false
     const end = (whenLive: () => void) => {
       if (ended) return
@@ -138,46 +131,45 @@ export class StreamPool {
       this.#serveNext()
     }
     return {
-      bytes: pooled.bytes,
+      bytes: pooled.pipe,
       reused,
       giveBack: () => end(() => this.#keep(pooled)),
-      discard: (reason) => end(() => pooled.stream.abort(reason)),
+      discard: (reason) => end(() => pooled.pipe.abort(reason)),
     }
   }
 
-  #keep(pooled: PooledStream): void {
-    const { stream } = pooled
-    const live = stream.status === 'open' && stream.remoteWriteStatus === 'writable'
+  #keep(pooled: PooledPipe): void {
+    const { pipe } = pooled
     // Bytes behind the answer would be taken for the next one.
-    if (!live || this.#closed || pooled.bytes.unreadBytes > 0) {
-      stream.abort(new Error('not reusable'))
+    if (!pipe.usable || this.#closed || pipe.unreadBytes > 0) {
+      pipe.abort(new Error('not reusable'))
       return
     }
     this.#idle.push(pooled)
     pooled.cancelTimer = this.#clock.after(IDLE_CLOSE_MS, () => this.#retire(pooled))
   }
 
-  #takeIdle(): PooledStream | undefined {
+  #takeIdle(): PooledPipe | undefined {
     const pooled = this.#idle.pop()
     pooled?.cancelTimer()
     return pooled
   }
 
-  #retire(pooled: PooledStream): void {
-    const { stream } = pooled
+  #retire(pooled: PooledPipe): void {
+    const { pipe } = pooled
     this.#dropIdle(pooled)
     pooled.cancelTimer = this.#clock.after(CLOSE_TIMEOUT_MS, () =>
-      stream.abort(new Error('not closed in time')),
+      pipe.abort(new Error('not closed in time')),
     )
-    stream.close().catch((error: Error) => stream.abort(error))
+    pipe.close().catch((error: Error) => pipe.abort(error))
   }
 
-  #forget(pooled: PooledStream): void {
+  #forget(pooled: PooledPipe): void {
     this.#dropIdle(pooled)
-    this.#streams.delete(pooled.stream)
+    this.#pipes.delete(pooled.pipe)
   }
 
-  #dropIdle(pooled: PooledStream): void {
+  #dropIdle(pooled: PooledPipe): void {
     pooled.cancelTimer()
     const at = this.#idle.indexOf(pooled)
     if (at !== -1) this.#idle.splice(at, 1)
