@@ -146,6 +146,7 @@ async function startParts(
     peerAsked: (peer, blob, want, subscribe) => swarm.peerAsked(peer, blob, want, subscribe),
     told: (peer, message) => swarm.told(peer, message),
     bytesSent: totals.sentToPeer,
+    sharedBuffers: settings.lanes > 0,
   })
   const mesh = createMesh(
     {
@@ -157,6 +158,7 @@ async function startParts(
       mdns: settings.mesh.mdns,
       secret: async () => settings.mesh.secret ?? loadMeshSecret(settings.mesh.secretFile),
       storagePath: settings.storage.path,
+      lanes: settings.lanes,
     },
     {
       identity,
@@ -224,7 +226,7 @@ async function startParts(
     swarm,
     vouchers,
     rights,
-    buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES),
+    buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES, settings.lanes > 0),
     counters: totals.counters,
     self: identity.peer,
     // A quarter of the connections stays for metadata.

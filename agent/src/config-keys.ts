@@ -131,6 +131,15 @@ export const AGENT_SETTINGS = {
     env: [],
     about: 'Longest pause between retries, in seconds.',
   }),
+  'cpu_optimization.worker_threads': setting({
+    kind: 'number',
+    schema: wholeNumber(0, 32, 'threads').optional(),
+    initial: undefined,
+    initialText: 'a quarter of the processors, at most 8; none on machines with less than four',
+    env: ['SHOAL_WORKER_THREADS', 'ENHANCED_MODEL_WORKER_THREADS'],
+    about:
+      'Threads (lanes) that exchange chunks with peers and prove them, apart from the one that decides. 0: that one does it all.',
+  }),
   'security.max_file_size_gb': setting({
     kind: 'number',
     schema: amount(0, 5000, 'gigabytes (1 GB = 1,000,000,000 bytes)'),

@@ -67,7 +67,6 @@ export const LATER_KEYS: readonly string[] = [
   'memory_management.download_buffer_size_mb',
   'memory_management.gc_threshold',
   'memory_management.preload_frequently_used',
-  'cpu_optimization.worker_threads',
   'cpu_optimization.io_threads',
   'cpu_optimization.background_tasks_threads',
   'cpu_optimization.cpu_affinity',
@@ -106,14 +105,12 @@ export const LATER_VARIABLES: readonly string[] = [
   'SHOAL_DB_URL',
   'SHOAL_DB_POOL_SIZE',
   'SHOAL_API_KEY',
-  'SHOAL_WORKER_THREADS',
   'SHOAL_MAX_MEMORY_GB',
   'SHOAL_COORDINATOR',
   'SHOAL_JOIN_TOKEN',
   'ENHANCED_MODEL_DB_URL',
   'ENHANCED_MODEL_DB_POOL_SIZE',
   'ENHANCED_MODEL_API_KEY',
-  'ENHANCED_MODEL_WORKER_THREADS',
   'ENHANCED_MODEL_MAX_MEMORY_GB',
 ]
 

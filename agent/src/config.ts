@@ -1,6 +1,6 @@
 // The agent's settings as the rest of the program sees them: resolved, checked against this machine, in bytes and
 // milliseconds. Reads nothing but settings: the file, the environment it is given, and the secrets that these name.
-import { homedir } from 'node:os'
+import { availableParallelism, homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { hasCode, messageOf } from '@shoal/protocol/errors.ts'
 import { formatListenAddress, isLoopbackHost, type ListenAddress } from '@shoal/protocol/listen-address.ts'
@@ -38,6 +38,8 @@ export interface Settings {
     readonly retryBackoffFactor: number
     readonly maxRetryDelayMs: number
   }
+  /** Threads that exchange chunks with peers. */
+  readonly lanes: number
   /** Bandwidth limits at the start. */
   readonly limits: LimitValues
   /** undefined: only the limit of the format. */
@@ -226,6 +228,7 @@ async function toSettings(
       retryBackoffFactor: values['connection_settings.retry_backoff_factor'],
       maxRetryDelayMs: values['connection_settings.max_retry_delay_seconds'] * 1000,
     },
+    lanes: values['cpu_optimization.worker_threads'] ?? laneCount(availableParallelism()),
     limits: {
       up: values['mesh.serve_peers'] ? rateOrNone(values['bandwidth_management.upload_limit_mbps']) : 0,
       upPerPeer: rateOrNone(values['bandwidth_management.upload_per_peer_limit_mbps']),
@@ -310,4 +313,9 @@ export function starterConfig(): Record<string, Record<string, unknown>> {
     sections[section] = { ...sections[section], [name]: row.initial }
   }
   return sections
+}
+
+/** A lane moves about 800 MB/s: a quarter of the processors is enough for any link that such a machine has. */
+function laneCount(processors: number): number {
+  return Math.min(8, Math.floor(processors / 4))
 }

@@ -31,8 +31,8 @@ export function quietMesh(mesh: Mesh, isQuiet: () => boolean): Mesh {
 /** The same for what peers ask. Metadata is still answered: it costs next to nothing. */
 export function quietHandlers(handlers: MeshHandlers, isQuiet: () => boolean): MeshHandlers {
   return {
-    chunk: async (peer, request, signal) =>
-      isQuiet() ? { status: 'refused' } : handlers.chunk(peer, request, signal),
+    chunk: async (peer, request, signal, proves) =>
+      isQuiet() ? { status: 'refused' } : handlers.chunk(peer, request, signal, proves),
     async have(peer, ask, signal) {
       // Asked all the same: it tells us that the peer fetches the blob too.
       const answer = await handlers.have(peer, ask, signal)

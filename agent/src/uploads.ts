@@ -31,7 +31,7 @@ import type { Records } from './store/records.ts'
 import { SpareBuffers } from './transfer/chunk-buffers.ts'
 import type { Transfer } from './transfer/transfer.ts'
 import { UploadTurns } from './upload-turns.ts'
-import type { Vouchers } from './vouchers.ts'
+import type { ChunkPlace, Vouchers } from './vouchers.ts'
 
 /** Most chunks whose claims are told in one answer. */
 const MAX_CLAIMS = 256
@@ -51,6 +51,8 @@ export interface UploadsDeps {
   readonly peerAsked: (peer: PeerId, blob: BlobId, want: boolean, subscribe: boolean) => boolean
   readonly told: (peer: PeerId, message: Tell) => boolean
   readonly bytesSent: (bytes: number) => void
+  /** Chunks are read into memory that worker threads can be given. */
+  readonly sharedBuffers?: boolean
 }
 
 const NOTHING: HaveAnswer = { state: 'none', wanting: false, claimed: [] }
@@ -68,15 +70,21 @@ export class Uploads implements MeshHandlers {
   readonly #deps: UploadsDeps
   readonly #open = new Map<BlobId, OpenBlob>()
   readonly #turns: UploadTurns
-  readonly #buffers = new SpareBuffers(UPLOAD_SLOTS)
+  readonly #buffers: SpareBuffers
   #closed = false
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps
     this.#turns = new UploadTurns(deps.clock)
+    this.#buffers = new SpareBuffers(UPLOAD_SLOTS, deps.sharedBuffers)
   }
 
-  async chunk(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply> {
+  async chunk(
+    peer: PeerId,
+    request: ChunkRequestMessage,
+    signal: AbortSignal,
+    proves = false,
+  ): Promise<ChunkReply> {
     const { blob, index } = request
     const geometry = geometryOf(request.geometry)
     if (geometry === undefined || index >= geometry.chunkCount) return { status: 'bad' }
@@ -87,7 +95,7 @@ export class Uploads implements MeshHandlers {
     if (typeof turn === 'string') return { status: turn, line: this.#turns.line }
     let reply: ChunkReply | undefined
     try {
-      reply = await this.#reply(request, geometry, signal)
+      reply = await this.#reply(request, geometry, signal, proves)
     } finally {
       if (reply?.bytes === undefined) turn.over(false)
     }
@@ -161,13 +169,15 @@ export class Uploads implements MeshHandlers {
     request: ChunkRequestMessage,
     geometry: ChunkGeometry,
     signal: AbortSignal,
+    proves: boolean,
   ): Promise<ChunkReply> {
     const { blob, index } = request
     try {
-      if (this.#deps.store.isComplete(blob)) return await this.#fromComplete(blob, geometry, index, signal)
+      if (this.#deps.store.isComplete(blob))
+        return await this.#fromComplete({ blob, geometry, index }, signal, proves)
       const transfer = this.#deps.arriving(blob)
       if (transfer?.geometry.text !== geometry.text) return LACKS
-      return await this.#fromArriving(transfer, index)
+      return await this.#fromArriving(transfer, index, proves)
     } catch (error) {
       const known = asShoalError(error)
       if (known === undefined) throw error
@@ -176,7 +186,7 @@ export class Uploads implements MeshHandlers {
     }
   }
 
-  async #fromArriving(transfer: Transfer, index: number): Promise<ChunkReply> {
+  async #fromArriving(transfer: Transfer, index: number, proves: boolean): Promise<ChunkReply> {
     const { partial, geometry, blob } = transfer
     const voucher = partial?.voucher(index)
     if (partial === undefined || voucher === undefined || !transfer.mayGive(index)) return LACKS
@@ -188,15 +198,11 @@ export class Uploads implements MeshHandlers {
       if (transfer.partial !== partial || !transfer.mayGive(index)) return LACKS
       throw error
     }
-    return this.#checked({ blob, geometry, index }, bytes, voucher)
+    return this.#checked({ blob, geometry, index }, bytes, voucher, proves)
   }
 
-  async #fromComplete(
-    blob: BlobId,
-    geometry: ChunkGeometry,
-    index: number,
-    signal: AbortSignal,
-  ): Promise<ChunkReply> {
+  async #fromComplete(place: ChunkPlace, signal: AbortSignal, proves: boolean): Promise<ChunkReply> {
+    const { blob, geometry, index } = place
     const open = this.#use(blob)
     try {
       const reader = await open.reader
@@ -208,10 +214,9 @@ export class Uploads implements MeshHandlers {
       if (known === undefined && !(await this.#isProven(open, blob, signal))) return LACKS
       const bytes = this.#buffers.take(chunkLength(geometry, index))
       await reader.read(bytes, geometry.range(index).start)
-      const place = { blob, geometry, index }
       return known === undefined
         ? { status: 'ok', bytes, voucher: this.#deps.vouchers.make(place, bytes) }
-        : this.#checked(place, bytes, known)
+        : this.#checked(place, bytes, known, proves)
     } finally {
       this.#release(blob, open)
     }
@@ -228,16 +233,14 @@ export class Uploads implements MeshHandlers {
     return open.isProven
   }
 
-  #checked(
-    place: { readonly blob: BlobId; readonly geometry: ChunkGeometry; readonly index: number },
-    bytes: Uint8Array,
-    voucher: ChunkVoucher,
-  ): ChunkReply {
-    if (this.#deps.vouchers.matches(bytes, voucher)) return { status: 'ok', bytes, voucher }
-    this.#deps.log.error(
-      { blob: place.blob, index: place.index },
-      'a stored chunk is not what it was: not served',
-    )
+  #checked(place: ChunkPlace, bytes: Uint8Array, voucher: ChunkVoucher, proves: boolean): ChunkReply {
+    const rotten = () =>
+      this.#deps.log.error(
+        { blob: place.blob, index: place.index },
+        'a stored chunk is not what it was: not served',
+      )
+    if (proves || this.#deps.vouchers.matches(bytes, voucher)) return { status: 'ok', bytes, voucher, rotten }
+    rotten()
     return LACKS
   }
 

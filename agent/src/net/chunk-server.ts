@@ -153,7 +153,7 @@ export class ChunkServer {
     } finally {
       this.#uploads--
       reply?.release?.()
-      if (reply?.reuse !== undefined) void whenFlushed(session.bytes, signal, reply.reuse)
+      if (reply !== undefined) void whenFlushed(session.bytes, signal, reply)
     }
   }
 
@@ -223,12 +223,13 @@ export class ChunkServer {
   }
 }
 
-async function whenFlushed(bytes: BytePipe, signal: AbortSignal, then: () => void): Promise<void> {
+async function whenFlushed(bytes: BytePipe, signal: AbortSignal, { reuse, lost }: ChunkReply): Promise<void> {
   try {
-    if (bytes.flushed === undefined) return
+    if (bytes.flushed === undefined) return lost?.()
     await bytes.flushed(signal)
-    then()
+    reuse?.()
   } catch {
-    // Of a connection that broke nobody can say what it still refers to: that memory is not used again.
+    // Of a connection that broke nobody can say what it still refers to.
+    lost?.()
   }
 }

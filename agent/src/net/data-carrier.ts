@@ -39,6 +39,15 @@ export interface DataCarrier {
   ): Promise<FetchedChunk>
 }
 
+/** The lane that was fetching died: nothing is wrong with the peer. */
+export function lostLane(): ShoalError {
+  return new ShoalError('peer-busy', 'the thread that was fetching the chunk died', { step: 'lane' })
+}
+
+export function isLostLane(error: unknown): boolean {
+  return error instanceof ShoalError && error.details.step === 'lane'
+}
+
 /** No data connection could be made: the peer itself may be well. */
 export function noWay(peer: string, reason: string): ShoalError {
   return new ShoalError('peer-unreachable', `no data connection with ${peer}: ${reason}`, { step: 'connect' })

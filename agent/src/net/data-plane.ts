@@ -8,7 +8,7 @@ import type { ChunkRequestMessage } from '@shoal/protocol/messages.ts'
 import type { Tasks } from '@shoal/protocol/service.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
-import { type DataCarrier, type DataTarget, isNoWay } from './data-carrier.ts'
+import { type DataCarrier, type DataTarget, isLostLane, isNoWay } from './data-carrier.ts'
 import type { MeshLog } from './mesh-log.ts'
 import type { DataAnswer, DataAsk } from './questions.ts'
 
@@ -116,8 +116,8 @@ export class DataPlane {
         this.#fetched++
         return fetched
       } catch (error) {
-        if (options.signal.aborted || !isNoWay(error)) throw error
-        this.#failed(peer, remote, AGAIN_MS, error)
+        if (options.signal.aborted || !(isNoWay(error) || isLostLane(error))) throw error
+        if (isNoWay(error)) this.#failed(peer, remote, AGAIN_MS, error)
       }
     } else if (remote.state === 'unknown') {
       remote.wanted = true

@@ -35,6 +35,8 @@ export interface LocalCarrierDeps {
   readonly noProgressMs: number | undefined
   /** Which of a peer's ports this thread uses. */
   readonly turn?: number
+  /** To listen on; without it any free one. */
+  readonly port?: number
 }
 
 export class LocalCarrier implements DataCarrier {
@@ -65,7 +67,7 @@ export class LocalCarrier implements DataCarrier {
     for (const host of hosts) {
       try {
         // The same port on all of them: peers are told one.
-        const port = this.#listeners[0]?.port ?? 0
+        const port = this.#listeners[0]?.port ?? this.#deps.port ?? 0
         this.#listeners.push(
           await listenForData({ host, port }, certificate, MAX_UNREAD_REQUEST_BYTES, clock, accept),
         )

@@ -48,6 +48,8 @@ export interface MeshOptions {
   readonly secret: () => Promise<MeshSecret>
   /** Directory for `peers.json`. */
   readonly storagePath: string
+  /** Worker threads that move chunks; 0, the default: none, chunks are moved in this one. */
+  readonly lanes?: number
   /** For measurements; the defaults are right. */
   readonly tuning?: MeshTuning
 }
@@ -244,6 +246,7 @@ class LibP2PMesh implements MeshNode {
       handlers: this.#deps.handlers,
       pace: this.#deps.pace,
       tuning,
+      lanes: this.#options.lanes ?? 0,
       staticPeers,
       peersFile: join(this.#options.storagePath, 'peers.json'),
       isBanned: (peer) => this.#gate.isBanned(peer, clock.now()),

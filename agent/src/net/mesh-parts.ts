@@ -16,6 +16,7 @@ import { Discovery } from './discovery.ts'
 import { ExactStream } from './exact-stream.ts'
 import { Gossip, type GossipDeps } from './gossip.ts'
 import type { HostIdentity } from './identity.ts'
+import { LaneCarrier } from './lane-carrier.ts'
 import { LocalCarrier } from './local-carrier.ts'
 import type { MeshHandlers } from './mesh.ts'
 import type { MeshLog } from './mesh-log.ts'
@@ -60,6 +61,8 @@ export interface PartsDeps {
   readonly handlers: MeshHandlers
   readonly pace: MeshPace | undefined
   readonly tuning: MeshTuning
+  /** Worker threads for data connections; 0: they run in this one. */
+  readonly lanes: number
   readonly staticPeers: readonly string[]
   readonly peersFile: string
   readonly isBanned: (peer: string) => boolean
@@ -105,16 +108,31 @@ export async function buildParts(deps: PartsDeps): Promise<Running> {
     noProgressMs: tuning.noProgressMs,
     pace: pace?.uploads.bind(pace),
   })
-  const certificate = dataCertificate(await generateCertificate(deps.identity.nodeKey()))
-  const carrier = new LocalCarrier({
-    clock,
-    log,
-    traffic,
-    certificate,
-    serve: (peer, pipe) => tasks.run('serve chunks', (signal) => chunks.serve(pipe, peer, signal, 'data')),
-    pace: pace?.downloads,
-    noProgressMs: tuning.noProgressMs,
-  })
+  const pair = await generateCertificate(deps.identity.nodeKey())
+  const certificate = dataCertificate(pair)
+  const local = () =>
+    new LocalCarrier({
+      clock,
+      log,
+      traffic,
+      certificate,
+      serve: (peer, pipe) => tasks.run('serve chunks', (signal) => chunks.serve(pipe, peer, signal, 'data')),
+      pace: pace?.downloads,
+      noProgressMs: tuning.noProgressMs,
+    })
+  const lanes = () =>
+    new LaneCarrier({
+      count: deps.lanes,
+      clock,
+      log,
+      pair,
+      traffic,
+      chunk: deps.handlers.chunk.bind(deps.handlers),
+      pace,
+      onBadMessage,
+      noProgressMs: tuning.noProgressMs,
+      messageBytes: tuning.messageBytes,
+    })
   return {
     node,
     connections,
@@ -148,7 +166,7 @@ export async function buildParts(deps: PartsDeps): Promise<Running> {
       clock,
       log,
       tasks,
-      carrier,
+      carrier: deps.lanes === 0 ? local() : lanes(),
       certificate: certificate.digest,
       linkOf: (peer) => connections.linkOf(peer),
       ask: (peer, message, signal) => asker.ask(dataQuestion, peer, message, signal),

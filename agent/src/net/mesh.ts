@@ -32,7 +32,7 @@ export interface PeerStatus {
 /**
  * Answer to a peer's chunk request; `bytes` exactly the chunk, with status `ok` only. `release` is called once, when the
  * last byte has been handed to the connection or the request has failed: it frees a place, not the memory. The connection
- * may still refer to `bytes`, so they must not change before `reuse` is called, which may never happen.
+ * may still refer to `bytes`, so they must not change before `reuse` is called; instead of it comes `lost`, when nobody can tell.
  */
 export interface ChunkReply {
   readonly status: 'ok' | 'lacks' | 'busy' | 'later' | 'refused' | 'bad'
@@ -43,11 +43,20 @@ export interface ChunkReply {
   readonly release?: () => void
   /** Nothing refers to `bytes` any more. */
   readonly reuse?: () => void
+  readonly lost?: () => void
+  /** `bytes` turned out not to be what `voucher` says. */
+  readonly rotten?: () => void
 }
 
 /** What this host answers when peers ask. Each gets the asking peer's proven id. */
 export interface MeshHandlers {
-  chunk(peer: PeerId, request: ChunkRequestMessage, signal: AbortSignal): Promise<ChunkReply>
+  /** @param proves the caller compares `bytes` with the digest of `voucher` before it sends any, and says when they are `rotten` */
+  chunk(
+    peer: PeerId,
+    request: ChunkRequestMessage,
+    signal: AbortSignal,
+    proves?: boolean,
+  ): Promise<ChunkReply>
   have(peer: PeerId, ask: HaveAsk, signal: AbortSignal): Promise<HaveAnswer>
   manifest(peer: PeerId, ask: ManifestAsk, signal: AbortSignal): Promise<ManifestAnswer>
   /**

@@ -27,6 +27,8 @@ export interface FetchOptions {
 export interface FetchedChunk {
   /** What the holder says the bytes are. Peers send one; the origin has none. */
   readonly voucher?: ChunkVoucher | undefined
+  /** BLAKE3 of the bytes, where whoever moved them has computed it. */
+  readonly digest?: Uint8Array | undefined
   /** Requests that the holder serves or that wait there, itself not counted any more. */
   readonly line?: number | undefined
 }

@@ -3,7 +3,7 @@
 import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
-import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
+import type { FetchedChunk } from '../sources/source.ts'
 import type { PartialBlob } from '../store/blob-store.ts'
 import type { Vouchers } from '../vouchers.ts'
 import type { Flight } from './chunk-flights.ts'
@@ -41,19 +41,19 @@ export class Arrivals {
   }
 
   /**
-   * @param given what the peer said that the bytes are
+   * @param fetched what the peer said that the bytes are, and what they are if whoever moved them knows
    * @returns `duplicate` when the chunk was held already
    * @throws ShoalError `chunk-corrupt` | `bad-message` | `peer-lacks-chunk` | `store-*`
    */
   async land(
     partial: PartialBlob,
     { assignment: { index }, buffer, fromOrigin }: Flight,
-    given: ChunkVoucher | undefined,
+    fetched: Pick<FetchedChunk, 'voucher' | 'digest'>,
   ): Promise<'verified' | 'duplicate'> {
     const { vouchers, check } = this.#hooks
     const place = { blob: this.#blob, geometry: this.#geometry, index }
     // Of a peer that came too late as well: it may not get credit for anything else than the chunk.
-    const brought = fromOrigin ? undefined : vouchers.check(place, buffer, given)
+    const brought = fromOrigin ? undefined : vouchers.check(place, buffer, fetched.voucher, fetched.digest)
     if (partial.held.has(index)) return 'duplicate'
     const voucher = brought ?? vouchers.make(place, buffer)
     if (fromOrigin) await check.provenByOrigin(partial, index, voucher)

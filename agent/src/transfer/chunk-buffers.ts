@@ -10,22 +10,31 @@ const LEAST_KEPT_BYTES = 256 * 1024
 /** Buffers for chunks, kept for the next one: collecting 4 MiB after each chunk costs as much as decrypting it. */
 export class SpareBuffers {
   readonly #maxBytes: number
+  readonly #isShared: boolean
   /** By size: a power of two. */
   readonly #free = new Map<number, ArrayBufferLike[]>()
   #keptBytes = 0
 
-  /** @param maxChunks of the usual size, that are kept while nobody uses them */
-  constructor(maxChunks: number) {
+  /**
+   * @param maxChunks of the usual size, that are kept while nobody uses them
+   * @param isShared worker threads can be given them
+   */
+  constructor(maxChunks: number, isShared = false) {
     this.#maxBytes = maxChunks * DEFAULT_CHUNK_BYTES
+    this.#isShared = isShared
   }
 
   /** Exactly `length` bytes of arbitrary content. */
   take(length: number): Uint8Array {
-    if (length < LEAST_KEPT_BYTES) return Buffer.allocUnsafeSlow(length)
+    if (length < LEAST_KEPT_BYTES) return new Uint8Array(this.#allocate(length), 0, length)
     const sizeBytes = 2 ** Math.ceil(Math.log2(length))
     const kept = this.#free.get(sizeBytes)?.pop()
     if (kept !== undefined) this.#keptBytes -= sizeBytes
-    return new Uint8Array(kept ?? Buffer.allocUnsafeSlow(sizeBytes).buffer, 0, length)
+    return new Uint8Array(kept ?? this.#allocate(sizeBytes), 0, length)
+  }
+
+  #allocate(sizeBytes: number): ArrayBufferLike {
+    return this.#isShared ? new SharedArrayBuffer(sizeBytes) : Buffer.allocUnsafeSlow(sizeBytes).buffer
   }
 
   /** Nobody uses the buffer any more. */
@@ -41,12 +50,14 @@ export class SpareBuffers {
 
 export class ChunkBuffers {
   readonly #limitBytes: number
-  readonly #spare = new SpareBuffers(MAX_KEPT_CHUNKS)
+  readonly #spare: SpareBuffers
   readonly #waiting = new Set<() => void>()
   #lentBytes = 0
 
-  constructor(limitBytes: number) {
+  /** @param isShared worker threads can be given the buffers */
+  constructor(limitBytes: number, isShared = false) {
     this.#limitBytes = limitBytes
+    this.#spare = new SpareBuffers(MAX_KEPT_CHUNKS, isShared)
   }
 
   get lentBytes(): number {

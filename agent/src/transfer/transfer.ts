@@ -289,12 +289,12 @@ export class Transfer implements SwarmMember {
     if (fromOrigin) this.#changed()
   }
 
-  async #arrived(flight: Flight, { voucher, line }: FetchedChunk): Promise<void> {
+  async #arrived(flight: Flight, fetched: FetchedChunk): Promise<void> {
     const partial = this.#partial
     if (partial === undefined) return
     const { id, index, source } = flight.assignment
-    if (line !== undefined) this.#plan?.peerLoad(source, line, true)
-    const result = await this.#arrivals.land(partial, flight, voucher)
+    if (fetched.line !== undefined) this.#plan?.peerLoad(source, fetched.line, true)
+    const result = await this.#arrivals.land(partial, flight, fetched)
     this.#deps.counters.chunk(result, 1)
     this.#stored(id, index, flight.buffer.byteLength)
     if (result === 'duplicate') return
