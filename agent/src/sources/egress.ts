@@ -12,6 +12,8 @@ import type { OriginBudgets } from './origin-budgets.ts'
 
 const MAX_HEADER_BYTES = 16 * 1024
 const MAX_HOSTS = 256
+/** Of a body that are taken in before its reader has come to them: at 64 KiB the socket is stopped and started for each read. */
+const BODY_BYTES = 512 * 1024
 /** A body that is not wanted is read up to here, so that its connection can be used again; a longer one is cut. */
 const DISCARD_BYTES = 16 * 1024
 const IDLE_MS = 10_000
@@ -161,6 +163,7 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
         method: 'GET',
         headers,
         signal,
+        highWaterMark: BODY_BYTES,
       })
     } catch (error) {
       if (!signal.aborted) deps.onRequest(kind, 'failed')

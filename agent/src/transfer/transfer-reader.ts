@@ -10,6 +10,10 @@ import type { Transfer } from './transfer.ts'
 /** Given to a consumer at once: large enough for few system calls, small enough for many slow readers. */
 export const PIECE_BYTES = 1024 * 1024
 
+/** Less than this of a chunk that is still arriving is not worth waking a client for, unless it has waited so long. */
+const EARLY_BYTES = 256 * 1024
+const EARLY_MS = 10
+
 /** A reader that waited so long for the last chunk is given it up to its last bytes: clients give up after 10 s of silence. */
 export const TAIL_PATIENCE_MS = 3_000
 /** What no reader is given before the digest of the whole has passed. */
@@ -36,10 +40,12 @@ export async function* readTransfer(
 ): AsyncGenerator<Uint8Array> {
   const id = newReaderId()
   const tail = new Tail(clock, transfer)
+  const early = new EarlyPieces(clock)
   const bell = new Bell(transfer, signal, wrongsBefore)
   const { afterLast } = chunksOf(transfer.geometry, range)
   let position = range.start
   let complete: BlobReader | undefined
+  let wanted = -1
   try {
     while (position < range.end) {
       bell.throwIfOver()
@@ -52,14 +58,23 @@ export async function* readTransfer(
         continue
       }
       const index = transfer.geometry.indexAt(position)
-      transfer.feed.want(id, index, afterLast)
-      bell.reset()
-      const piece = await pieceAt(transfer, index, position, Math.min(range.end, tail.releasedBefore(index)))
+      if (index !== wanted) transfer.feed.want(id, index, afterLast)
+      wanted = index
+      bell.reset(index)
+      const end = Math.min(range.end, tail.releasedBefore(index))
+      const piece = await pieceAt(transfer, index, position, end, early)
       if (piece === undefined) {
-        const cancel = tail.whenPatienceEnds(() => bell.ring())
-        await bell.wait().finally(cancel)
+        const cancelTail = tail.whenPatienceEnds(() => bell.ring())
+        const cancelEarly = early.whenDue(() => bell.ring())
+        try {
+          await bell.wait()
+        } finally {
+          cancelTail()
+          cancelEarly()
+        }
         continue
       }
+      early.gave()
       bell.throwIfOver()
       position += piece.byteLength
       yield piece
@@ -78,6 +93,7 @@ async function pieceAt(
   index: number,
   position: number,
   end: number,
+  early: EarlyPieces,
 ): Promise<Uint8Array | undefined> {
   const { partial, geometry } = transfer
   if (partial === undefined) return undefined
@@ -99,6 +115,8 @@ async function pieceAt(
   const from = position - chunk.start
   if (flight === undefined || flight.filledBytes <= from) return undefined
   const until = Math.min(flight.filledBytes, end - chunk.start, from + PIECE_BYTES)
+  if (!early.isWorth(until - from, until === end - chunk.start || until === flight.buffer.byteLength))
+    return undefined
   // Said before anything else can happen: a flight that ends now must know what was given of it.
   transfer.releasedEarly(flight, until)
   // A copy: the buffer is used again as soon as the chunk is stored.
@@ -110,6 +128,37 @@ async function openComplete(transfer: Transfer, store: Pick<BlobStore, 'open'>):
   if (reader === undefined)
     throw new ShoalError('store-failed', `${transfer.blob} was removed while it was being read`)
   return reader
+}
+
+/**
+ * When what has come of a chunk is handed on: each 64 KiB of a fast origin on its own would cost more than copying it. A slow one's
+ * is kept back for a moment only.
+ */
+class EarlyPieces {
+  readonly #clock: Clock
+  #gaveAt = Number.NEGATIVE_INFINITY
+  #isWaiting = false
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** @param isLast no more will come of it */
+  isWorth(bytes: number, isLast: boolean): boolean {
+    this.#isWaiting = !isLast && bytes < EARLY_BYTES && this.#clock.now() < this.#gaveAt + EARLY_MS
+    return !this.#isWaiting
+  }
+
+  gave(): void {
+    this.#gaveAt = this.#clock.now()
+  }
+
+  /** Calls `wake` when what was not worth it will be. @returns takes that back */
+  whenDue(wake: () => void): () => void {
+    if (!this.#isWaiting) return () => {}
+    this.#isWaiting = false
+    return this.#clock.after(Math.max(1, this.#gaveAt + EARLY_MS - this.#clock.now()), wake)
+  }
 }
 
 /** How much of the last chunk of a whole file may be released before the digest of the whole has passed. */
@@ -147,6 +196,8 @@ class Bell {
   readonly #wrongsBefore: number
   readonly #stopWatching: () => void
   readonly #onAbort = () => this.ring()
+  /** The chunk that is waited for. */
+  #index = -1
   #rung = false
   #wake: (() => void) | undefined
 
@@ -154,11 +205,15 @@ class Bell {
     this.#transfer = transfer
     this.#signal = signal
     this.#wrongsBefore = wrongsBefore
-    this.#stopWatching = transfer.watch(() => this.ring())
+    this.#stopWatching = transfer.watch((arriving) => {
+      if (arriving === undefined || arriving === this.#index) this.ring()
+    })
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  reset(): void {
+  /** From now on it rings for what concerns this chunk. */
+  reset(index: number): void {
+    this.#index = index
     this.#rung = false
   }
 

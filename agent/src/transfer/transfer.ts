@@ -41,7 +41,7 @@ export class Transfer implements SwarmMember {
   readonly #flights: ChunkFlights
   readonly #check: WholeCheck
   readonly #arrivals: Arrivals
-  readonly #watchers = new Set<() => void>()
+  readonly #watchers = new Set<(arrivingIndex?: number) => void>()
   readonly counts: TransferProgress
   #plan: DownloadPlan | undefined
   #opening: Promise<PartialBlob> | undefined
@@ -165,8 +165,8 @@ export class Transfer implements SwarmMember {
     return this.counts.report({ state, peers, error: this.#error?.message }, this.#partial?.held, this.proven)
   }
 
-  /** Calls `wake` after every change; the returned function stops that. */
-  watch(wake: () => void): () => void {
+  /** Calls `wake` after every change, with the chunk when more of it has come from the origin; the returned function stops that. */
+  watch(wake: (arrivingIndex?: number) => void): () => void {
     this.#watchers.add(wake)
     return () => this.#watchers.delete(wake)
   }
@@ -286,7 +286,7 @@ export class Transfer implements SwarmMember {
     this.counts.moved(fromOrigin, bytes)
     this.#deps.counters.bytes(fromOrigin ? 'origin' : 'peer', bytes)
     this.#plan?.progress(assignment.id, this.#deps.clock.now())
-    if (fromOrigin) this.#changed()
+    if (fromOrigin) this.#changed(assignment.index)
   }
 
   async #arrived(flight: Flight, fetched: FetchedChunk): Promise<void> {
@@ -394,7 +394,7 @@ export class Transfer implements SwarmMember {
     this.#changed()
   }
 
-  #changed(): void {
-    for (const wake of [...this.#watchers]) wake()
+  #changed(arrivingIndex?: number): void {
+    for (const wake of [...this.#watchers]) wake(arrivingIndex)
   }
 }
