@@ -23,6 +23,7 @@ import { createFileHasher, type FileHasher } from './file-hasher.ts'
 import type { Index } from './index-port.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 import { type StoreLayout, storeLayout } from './layout.ts'
+import { OpenBlobs } from './open-blobs.ts'
 import { dropPartial, findPartial, openPartialFiles } from './open-partial.ts'
 import { FilePartial } from './partial-blob.ts'
 import { publishFile, removeFiles, writeSidecar } from './publish.ts'
@@ -63,6 +64,7 @@ class DiskStore implements BlobStore {
   readonly #keepFreeBytes: number
   readonly #hasher: FileHasher = createFileHasher()
   readonly #queue = createKeyedQueue<BlobId>()
+  readonly #open: OpenBlobs
   readonly #headers = new BoundedMap<BlobId, SidecarHeader>(HEADERS_KEPT)
   /** Writers' places: taken while a partial blob is being opened (undefined) or is open. */
   readonly #writers = new Map<BlobId, FilePartial | undefined>()
@@ -80,6 +82,7 @@ class DiskStore implements BlobStore {
     this.#limitBytes = options.limitBytes === 0 ? undefined : options.limitBytes
     this.#keepFreeBytes = options.keepFreeBytes ?? KEEP_FREE_BYTES
     this.#ledger = this.#newLedger()
+    this.#open = new OpenBlobs(this.#clock)
   }
 
   async start(): Promise<void> {
@@ -110,6 +113,7 @@ class DiskStore implements BlobStore {
     await this.#queue.idle()
     await Promise.allSettled([...this.#writers.values()].map((writer) => writer?.close()))
     await this.#hasher.stop()
+    this.#open.forgetAll()
     this.#headers.deleteWhere(() => true)
     this.#complete = new Map()
     this.#partials = new Map()
@@ -128,9 +132,11 @@ class DiskStore implements BlobStore {
     this.#running()
     const sizeBytes = this.#complete.get(blob)
     if (sizeBytes === undefined) return undefined
-    const header =
-      this.#headers.get(blob) ?? (await this.#queue.run(blob, () => this.#header(blob, sizeBytes)))
-    return openBlobReader(this.#layout, blob, header)
+    return this.#open.take(blob, async () => {
+      const header =
+        this.#headers.get(blob) ?? (await this.#queue.run(blob, () => this.#header(blob, sizeBytes)))
+      return openBlobReader(this.#layout, blob, header)
+    })
   }
 
   /** The sidecar's header. Where it is lost the file has to prove itself first, and gets a new one without vouchers. */
@@ -283,6 +289,7 @@ class DiskStore implements BlobStore {
   }
 
   #forgetComplete(blob: BlobId): void {
+    this.#open.forget(blob)
     this.#headers.delete(blob)
     this.#ledger.adjust(-(this.#complete.get(blob) ?? 0))
     this.#complete.delete(blob)
