@@ -27,7 +27,7 @@ import { OpenBlobs } from './open-blobs.ts'
 import { dropPartial, findPartial, openPartialFiles } from './open-partial.ts'
 import { FilePartial } from './partial-blob.ts'
 import { publishFile, removeFiles, writeSidecar } from './publish.ts'
-import { heldBytes, recover, type StoredPartial, sumOf } from './recovery.ts'
+import { heldBytes, recover, type StoredPartial, sumOf, type UncheckedPartials } from './recovery.ts'
 import { dropQuarantined, moveToPartial, setAside } from './repair.ts'
 import { createSpaceLedger, type SpaceLedger } from './space.ts'
 import { FILE_MODE, type StoreLog, storeError } from './store-files.ts'
@@ -71,6 +71,7 @@ class DiskStore implements BlobStore {
   #complete = new Map<BlobId, number>()
   #partials = new Map<BlobId, StoredPartial>()
   #quarantined = new Map<BlobId, number>()
+  #unchecked: UncheckedPartials | undefined
   #ledger: SpaceLedger
   #hashing: Hashing | undefined
 
@@ -95,6 +96,7 @@ class DiskStore implements BlobStore {
     this.#complete = found.complete
     this.#partials = found.partials
     this.#quarantined = found.quarantined
+    this.#unchecked = found.unchecked
     this.#ledger = this.#newLedger()
     for (const size of [...found.complete.values(), ...found.quarantined.values()]) this.#ledger.adjust(size)
     for (const partial of found.partials.values()) this.#ledger.adjust(heldBytes(partial))
@@ -175,11 +177,11 @@ class DiskStore implements BlobStore {
   async #openWriter(blob: BlobId, geometry: ChunkGeometry): Promise<FilePartial> {
     if (this.#complete.has(blob)) throw new ShoalError('conflict', `${blob} is complete already`)
     const layout = this.#layout
-    const loaded = await findPartial(layout, blob, geometry, this.#log)
+    const loaded = await findPartial(layout, blob, geometry, this.#log, this.#unchecked)
     const before = this.#partials.get(blob)
-    if (loaded === undefined) this.#forgetPartial(blob)
-    else if (before === undefined) this.#ledger.adjust(sumOf(geometry, loaded.vouchers.keys()))
     const held = loaded === undefined ? 0 : sumOf(geometry, loaded.vouchers.keys())
+    if (loaded === undefined) this.#forgetPartial(blob)
+    else this.#ledger.adjust(held - (before === undefined ? 0 : heldBytes(before)))
     const reservation = await this.#ledger.reserve(geometry.sizeBytes - held)
     try {
       const files = await openPartialFiles(layout, blob, geometry, loaded)
