@@ -11,6 +11,7 @@ export class ReadBuffers {
   readonly #free = new Map<number, Buffer[]>(SIZES.map((size) => [size, []]))
   #lentBytes = 0
   #keptBytes = 0
+  #isShort = false
 
   /** @param limitBytes the smallest buffers may exceed it, one for each answer */
   constructor(limitBytes: number) {
@@ -21,6 +22,11 @@ export class ReadBuffers {
     return this.#lentBytes
   }
 
+  /** Lent and free ones. */
+  get heldBytes(): number {
+    return this.#lentBytes + this.#keptBytes
+  }
+
   /** The smallest buffer that holds `wantedBytes`, or a smaller one when memory is short. Its content is arbitrary. */
   take(wantedBytes: number): Buffer {
     const size = SIZES.find((one, at) => (SIZES[at + 1] ?? 0) < wantedBytes && this.#fits(one))
@@ -29,14 +35,16 @@ export class ReadBuffers {
 
   /** One more large buffer for the same answer; undefined when half of the budget is lent. */
   takeSecond(): Buffer | undefined {
-    return this.#lentBytes * 2 < this.#limitBytes ? this.#lend(LARGE_PIECE_BYTES) : undefined
+    return !this.#isShort && this.#lentBytes * 2 < this.#limitBytes
+      ? this.#lend(LARGE_PIECE_BYTES)
+      : undefined
   }
 
   /** Nobody may use the buffer any more. */
   give(buffer: Buffer): void {
     this.drop(buffer)
     const size = buffer.byteLength
-    if (this.#keptBytes + size > MAX_KEPT_BYTES) return
+    if (this.#isShort || this.#keptBytes + size > MAX_KEPT_BYTES) return
     this.#keptBytes += size
     this.#free.get(size)?.push(buffer)
   }
@@ -46,8 +54,16 @@ export class ReadBuffers {
     this.#lentBytes -= buffer.byteLength
   }
 
+  /** While memory is short only the smallest buffers are lent, and none is kept. */
+  beShort(isShort: boolean): void {
+    this.#isShort = isShort
+    if (!isShort) return
+    for (const kept of this.#free.values()) kept.length = 0
+    this.#keptBytes = 0
+  }
+
   #fits(size: number): boolean {
-    return this.#lentBytes + size <= this.#limitBytes
+    return !this.#isShort && this.#lentBytes + size <= this.#limitBytes
   }
 
   #lend(size: number): Buffer {

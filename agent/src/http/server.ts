@@ -58,6 +58,8 @@ export interface HttpServerDeps {
   readonly self: () => string | undefined
   /** The loop guard's word on `x-shoal-via`, which also remembers who asks; without it only `self` is looked for. */
   readonly admitsVia?: (via: string | undefined) => boolean
+  /** Memory for files on their way from disk; without it `limits.readMemoryBytes`. */
+  readonly buffers?: ReadBuffers
   readonly limits?: Partial<HttpLimits>
 }
 
@@ -90,7 +92,7 @@ class ShoalHttpServer implements HttpServer {
   constructor(deps: HttpServerDeps) {
     this.#deps = deps
     this.#limits = { ...HTTP_LIMITS, ...deps.limits }
-    this.#buffers = new ReadBuffers(this.#limits.readMemoryBytes)
+    this.#buffers = deps.buffers ?? new ReadBuffers(this.#limits.readMemoryBytes)
   }
 
   get url(): string {

@@ -2,8 +2,6 @@
 // 4 MiB, and allocating and zeroing one for each request would cost more than moving its bytes.
 import { DEFAULT_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 
-/** Bytes of buffers that are kept for reuse. */
-const MAX_KEPT_BYTES = 12 * DEFAULT_CHUNK_BYTES
 /** Smaller buffers are not worth keeping. */
 const LEAST_KEPT_BYTES = 256 * 1024
 
@@ -14,6 +12,7 @@ export class ChunkBuffers {
   readonly #waiting = new Set<() => void>()
   #lentBytes = 0
   #keptBytes = 0
+  #isShort = false
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
@@ -23,8 +22,14 @@ export class ChunkBuffers {
     return this.#lentBytes
   }
 
+  /** Free buffers, for reuse. */
+  get keptBytes(): number {
+    return this.#keptBytes
+  }
+
   /** How many chunks of the largest usual size may be asked for now. */
   get room(): number {
+    if (this.#isShort) return 0
     return Math.max(0, Math.floor((this.#limitBytes - this.#lentBytes) / DEFAULT_CHUNK_BYTES))
   }
 
@@ -35,6 +40,7 @@ export class ChunkBuffers {
     const sizeBytes = 2 ** Math.ceil(Math.log2(length))
     const kept = this.#free.get(sizeBytes)?.pop()
     if (kept !== undefined) this.#keptBytes -= sizeBytes
+    else this.#dropBeyond(this.#limitBytes - sizeBytes)
     return new Uint8Array(kept ?? Buffer.allocUnsafeSlow(sizeBytes).buffer, 0, length)
   }
 
@@ -42,12 +48,31 @@ export class ChunkBuffers {
   give(buffer: Uint8Array): void {
     this.#lentBytes -= buffer.byteLength
     const { byteLength: sizeBytes } = buffer.buffer
-    if (sizeBytes >= LEAST_KEPT_BYTES && this.#keptBytes + sizeBytes <= MAX_KEPT_BYTES) {
+    const mayKeep = !this.#isShort && this.#lentBytes + this.#keptBytes + sizeBytes <= this.#limitBytes
+    if (sizeBytes >= LEAST_KEPT_BYTES && mayKeep) {
       this.#keptBytes += sizeBytes
       const kept = this.#free.get(sizeBytes)
       if (kept === undefined) this.#free.set(sizeBytes, [buffer.buffer])
       else kept.push(buffer.buffer)
     }
+    this.#wake()
+  }
+
+  /** While memory is short there is no room, and nothing is kept for reuse. */
+  beShort(isShort: boolean): void {
+    this.#isShort = isShort
+    if (isShort) this.#dropBeyond(0)
+    else this.#wake()
+  }
+
+  /** Lets go of kept buffers until what is lent and kept is no more than `bytes`, as far as that is possible. */
+  #dropBeyond(bytes: number): void {
+    for (const [sizeBytes, kept] of this.#free)
+      while (this.#lentBytes + this.#keptBytes > bytes && kept.pop() !== undefined)
+        this.#keptBytes -= sizeBytes
+  }
+
+  #wake(): void {
     for (const wake of [...this.#waiting]) {
       this.#waiting.delete(wake)
       wake()
