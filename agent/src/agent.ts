@@ -1,7 +1,6 @@
 // Puts the agent together: which concrete part stands behind each port, in which order they start, and what each is given. Holds
 // no rules; nothing else knows concrete classes.
 import { join } from 'node:path'
-import type { Repo } from '@shoal/protocol/ids.ts'
 import { type Service, startAll } from '@shoal/protocol/service.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import { ByteTotals } from './byte-totals.ts'
@@ -17,8 +16,10 @@ import { hostStatus } from './host-status.ts'
 import { createHubApi } from './http/hub-api.ts'
 import { createNodeApi } from './http/node-api.ts'
 import { createHttpServer } from './http/server.ts'
+import { learningRecords } from './learning-records.ts'
 import { BandwidthLimits } from './limits.ts'
 import type { ProgramLog } from './logging.ts'
+import { MemoryBudget, type ProcessMemory } from './memory-budget.ts'
 import { createMetrics } from './metrics.ts'
 import { ModelKeeper } from './models.ts'
 import {
@@ -50,16 +51,11 @@ import { createDiskStore } from './store/disk-store.ts'
 import { createHubView } from './store/hub-cache.ts'
 import { createIndexDb } from './store/index-db.ts'
 import { storeLayout } from './store/layout.ts'
-import type { Records } from './store/records.ts'
 import { createStorage } from './store/storage.ts'
-import { ChunkBuffers } from './transfer/chunk-buffers.ts'
 import { Swarm } from './transfer/swarm.ts'
 import { Uploads } from './uploads.ts'
 import { Vouchers } from './vouchers.ts'
 
-/** Memory for chunks that are arriving, over all downloads. */
-const CHUNK_MEMORY_BYTES = 64 * 1024 * 1024
-/** Chunks of one blob on their way at once. */
 const HOST_KEY_FILE = 'host.key'
 
 export interface AgentDeps {
@@ -69,6 +65,7 @@ export interface AgentDeps {
   readonly version: string
   readonly pid: number
   readonly nodeVersion: string
+  readonly memory: ProcessMemory
   /** Background work failed unexpectedly: the program is to end in order. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -82,11 +79,12 @@ export interface Agent {
 
 /** Starts everything; what was started is stopped again when something fails. @throws ShoalError */
 export async function startAgent(settings: Settings, deps: AgentDeps): Promise<Agent> {
-  const disk = createDiskParts(settings, deps)
+  const memory = new MemoryBudget(settings.memory, deps.memory, deps, settings.lanes > 0)
+  const disk = createDiskParts(settings, deps, memory)
   const stopDisk = await startAll(disk.parts)
   try {
     const identity = await loadIdentity(join(settings.storage.path, HOST_KEY_FILE))
-    return await startParts(settings, deps, identity, disk, stopDisk)
+    return await startParts(settings, deps, identity, disk, memory, stopDisk)
   } catch (error) {
     await stopDisk().catch(() => {})
     throw error
@@ -95,12 +93,17 @@ export async function startAgent(settings: Settings, deps: AgentDeps): Promise<A
 
 type DiskParts = ReturnType<typeof createDiskParts>
 
-function createDiskParts(settings: Settings, { clock, log }: AgentDeps) {
+function createDiskParts(settings: Settings, { clock, log }: AgentDeps, { plan }: MemoryBudget) {
   const { path, limitBytes } = settings.storage
   const layout = storeLayout(path)
   const index = createIndexDb({ path: layout.index, log: log.byLevel })
   const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel })
-  const records = createDiskRecords({ path: layout.records, temp: layout.temp, log: log.byLevel })
+  const records = createDiskRecords({
+    path: layout.records,
+    temp: layout.temp,
+    cacheBytes: plan.listsBytes,
+    log: log.byLevel,
+  })
   const view = createHubView({
     path: layout.hub,
     temp: layout.temp,
@@ -115,6 +118,7 @@ async function startParts(
   deps: AgentDeps,
   identity: HostIdentity,
   disk: DiskParts,
+  memory: MemoryBudget,
   stopDisk: () => Promise<void>,
 ): Promise<Agent> {
   const { clock, random, log, onFailure } = deps
@@ -146,7 +150,7 @@ async function startParts(
     peerAsked: (peer, blob, want, subscribe) => swarm.peerAsked(peer, blob, want, subscribe),
     told: (peer, message) => swarm.told(peer, message),
     bytesSent: totals.sentToPeer,
-    sharedBuffers: settings.lanes > 0,
+    buffers: memory.uploading,
   })
   const mesh = createMesh(
     {
@@ -226,7 +230,7 @@ async function startParts(
     swarm,
     vouchers,
     rights,
-    buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES, settings.lanes > 0),
+    buffers: memory.arriving,
     counters: totals.counters,
     self: identity.peer,
     // A quarter of the connections stays for metadata.
@@ -307,6 +311,7 @@ async function startParts(
         hubCache: view.path,
         mesh,
         store,
+        memory,
         http: () => http.url,
         notReadyBecause,
         totals: () => ({ ...totals.now, sentToClientsBytes: http.sentBytes }),
@@ -327,6 +332,7 @@ async function startParts(
     log,
     self: () => identity.peer,
     admitsVia: (value) => loop.admits(value),
+    buffers: memory.reading,
   })
   const closing: Service = {
     name: 'origin and uploads',
@@ -339,6 +345,7 @@ async function startParts(
   }
   const stopParts = await startAll([
     closing,
+    memory,
     plans,
     mesh,
     site.budget,
@@ -359,41 +366,6 @@ async function startParts(
       ready = false
       await stopParts()
       await stopDisk()
-    },
-  }
-}
-
-/** Records that teach the read rights what they hold, now and from now on. */
-async function learningRecords(records: Records, rights: ReadRights): Promise<Records> {
-  const known = new Map<string, Repo>()
-  for await (const manifest of records.manifests()) {
-    rights.learn(manifest)
-    known.set(`${manifest.repo.kind}\n${manifest.repo.id}`, manifest.repo)
-  }
-  for (const repo of known.values()) {
-    const access = await records.access(repo)
-    if (access !== undefined) rights.setAccess(repo, access)
-  }
-  return {
-    name: records.name,
-    start: () => records.start(),
-    stop: () => records.stop(),
-    manifest: (repo, commit) => records.manifest(repo, commit),
-    manifests: () => records.manifests(),
-    putRef: (repo, revision, record) => records.putRef(repo, revision, record),
-    refs: (repo) => records.refs(repo),
-    access: (repo) => records.access(repo),
-    putManifest: async (manifest) => {
-      rights.learn(manifest)
-      await records.putManifest(manifest)
-    },
-    putAccess: async (repo, access) => {
-      rights.setAccess(repo, access)
-      await records.putAccess(repo, access)
-    },
-    forget: async (repo) => {
-      rights.forget(repo)
-      await records.forget(repo)
     },
   }
 }

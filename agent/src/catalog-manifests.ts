@@ -17,9 +17,12 @@ import type { AskPeers, SiteMetadata } from './catalog-peers.ts'
 import { createSingleFlight, outcomeWithin } from './single-flight.ts'
 import type { Hub, HubRevision } from './sources/hub.ts'
 import type { Records } from './store/records.ts'
+import { WeightedCache } from './store/weighted-cache.ts'
 
-/** Manifests kept in memory. Records hold the rest. */
-const MAX_IN_MEMORY = 48
+/** Files of all manifests kept in memory, some 300 bytes each: more than any one has. Records hold the rest. */
+const MAX_FILES_IN_MEMORY = 150_000
+/** What a manifest without files counts for. */
+const LEAST_WEIGHT = 32
 const MAX_INFOS = 256
 const MAX_MARKS = 10_000
 const MAX_UNCONFIRMED = 256
@@ -55,7 +58,9 @@ export interface ManifestShelf {
 
 export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
   const { hub, records, clock } = deps
-  const memory = new BoundedMap<string, Manifest>(MAX_IN_MEMORY)
+  const memory = new WeightedCache<Manifest>(MAX_FILES_IN_MEMORY)
+  const remember = (key: string, manifest: Manifest) =>
+    memory.set(key, manifest, LEAST_WEIGHT + manifest.files.length)
   const infos = new BoundedMap<string, HubRevision>(MAX_INFOS)
   const peerMarks = new BoundedMap<string, boolean>(MAX_MARKS)
   /** Lists that another host got from the Hub just now, until they have been compared with it. */
@@ -70,7 +75,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     const cached = memory.get(key)
     if (cached !== undefined) return cached
     const found = await records.manifest(repo, commit)
-    if (found !== undefined) memory.set(key, found)
+    if (found !== undefined) remember(key, found)
     return found
   }
 
@@ -107,7 +112,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
       learnedAt: clock.wallTime(),
     }
     await records.putManifest(manifest)
-    memory.set(key, manifest)
+    remember(key, manifest)
     if (await isFromPeer(repo, commit)) await mark(repo, commit, 'origin')
     return manifest
   }
@@ -193,7 +198,7 @@ export function createManifestShelf(deps: ManifestShelfDeps): ManifestShelf {
     const taken = { ...manifest, access }
     await mark(repo, commit, 'peer')
     await records.putManifest(taken)
-    memory.set(keyOf(repo, commit), taken)
+    remember(keyOf(repo, commit), taken)
   }
 
   return {

@@ -3,6 +3,7 @@
 
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import { isLoopbackHost } from '@shoal/protocol/listen-address.ts'
+import { amount } from '@shoal/protocol/setting-checks.ts'
 import { parsedBy } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
 import { MeshSecret } from './net/mesh-secret.ts'
@@ -77,3 +78,35 @@ function checkMultiaddr(text: string): string {
   if (Number(match[1] ?? 0) > 65_535) throw new ShoalError('bad-config', 'a port is at most 65535')
   return text
 }
+
+/** 0, or what an agent can work with. */
+export const maxMemoryGb = z
+  .number('expected a number of gigabytes')
+  .refine(
+    (value) => value === 0 || (value >= 0.25 && value <= 4096),
+    'expected 0, or gigabytes from 0.25 to 4096',
+  )
+
+export const downloadBufferMb = z
+  .number('expected a number of megabytes')
+  .refine(
+    (value) => value === 0 || (value >= 16 && value <= 16_384),
+    'expected 0, or megabytes from 16 to 16384',
+  )
+
+export const gcThreshold = amount(0.1, 1, 'shares of the memory limit')
+
+/** Refused with the reason: there is nothing that it could size. */
+export const modelCacheGb = z
+  .number('expected 0')
+  .refine(
+    (value) => value === 0,
+    'expected 0: models are not kept in the memory of the agent; the page cache of the kernel keeps what is read often',
+  )
+
+export const noPreload = z
+  .boolean('expected false')
+  .refine(
+    (value) => !value,
+    'expected false: the page cache of the kernel keeps what is read often; reading ahead what nobody asked for would drive it out',
+  )

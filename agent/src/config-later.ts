@@ -62,11 +62,6 @@ export const LATER_KEYS: readonly string[] = [
   'bandwidth_management.adaptive_limiting.reduce_on_high_load',
   'connection_settings.keep_alive_enabled',
   'connection_settings.compression_enabled',
-  'memory_management.max_memory_usage_gb',
-  'memory_management.model_cache_size_gb',
-  'memory_management.download_buffer_size_mb',
-  'memory_management.gc_threshold',
-  'memory_management.preload_frequently_used',
   'cpu_optimization.io_threads',
   'cpu_optimization.background_tasks_threads',
   'cpu_optimization.cpu_affinity',
@@ -105,13 +100,11 @@ export const LATER_VARIABLES: readonly string[] = [
   'SHOAL_DB_URL',
   'SHOAL_DB_POOL_SIZE',
   'SHOAL_API_KEY',
-  'SHOAL_MAX_MEMORY_GB',
   'SHOAL_COORDINATOR',
   'SHOAL_JOIN_TOKEN',
   'ENHANCED_MODEL_DB_URL',
   'ENHANCED_MODEL_DB_POOL_SIZE',
   'ENHANCED_MODEL_API_KEY',
-  'ENHANCED_MODEL_MAX_MEMORY_GB',
 ]
 
 /** What only shoal-coordinator reads of the shared file. */

@@ -42,6 +42,13 @@ export interface Settings {
   readonly lanes: number
   /** Bandwidth limits at the start. */
   readonly limits: LimitValues
+  /** undefined: as the container, the host and experience have it. */
+  readonly memory: {
+    readonly maxBytes: number | undefined
+    readonly downloadBufferBytes: number | undefined
+    /** Share of the limit. */
+    readonly gcThreshold: number
+  }
   /** undefined: only the limit of the format. */
   readonly maxFileBytes: number | undefined
   readonly planRecord: string | undefined
@@ -237,6 +244,11 @@ async function toSettings(
         values['bandwidth_management.global_limit_mbps'],
       ),
       origin: rateOrNone(values['bandwidth_management.origin_limit_mbps']),
+    },
+    memory: {
+      maxBytes: bytesOrNone(values['memory_management.max_memory_usage_gb']),
+      downloadBufferBytes: bytesOrNone(values['memory_management.download_buffer_size_mb'] / 1000),
+      gcThreshold: values['memory_management.gc_threshold'],
     },
     maxFileBytes: bytesOrNone(values['security.max_file_size_gb']),
     logLevel: values['logging.level'],

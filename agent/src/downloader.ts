@@ -323,7 +323,10 @@ export class Downloader implements Downloads, Service {
     const blob = await this.#deps.store.open(file.entry.blob)
     if (blob === undefined) return undefined
     await this.#shown.show(file).catch((error: unknown) => this.#notShown(file, error))
-    const counted = this.#deps.diskBytesRead
+    const read = async (target: Uint8Array, position: number) => {
+      await blob.read(target, position)
+      this.#deps.diskBytesRead(target.byteLength)
+    }
     return {
       sizeBytes: blob.sizeBytes,
       suspectPrefix: this.#suspects.has(file.entry.blob),
@@ -332,12 +335,12 @@ export class Downloader implements Downloads, Service {
         for (let position = range.start; position < range.end; ) {
           if (signal.aborted) throw abortError(signal)
           const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, range.end - position))
-          await blob.read(piece, position)
+          await read(piece, position)
           position += piece.byteLength
-          counted(piece.byteLength)
           yield piece
         }
       },
+      read,
       close: () => blob.close(),
     }
   }

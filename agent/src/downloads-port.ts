@@ -33,6 +33,11 @@ export interface FileReader {
    * the consumer must then cut its own stream, never end it cleanly.
    */
   bytes(range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /**
+   * Present when the whole file is on disk: fills all of `target` from `position`, for consumers with buffers of their own.
+   * @throws ShoalError `store-corrupt` | `store-failed`
+   */
+  readonly read?: (target: Uint8Array, position: number) => Promise<void>
   close(): Promise<void>
 }
 

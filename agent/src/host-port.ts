@@ -2,6 +2,7 @@
 
 import type { TransferCounts } from './downloads-port.ts'
 import type { Limits } from './limits-port.ts'
+import type { MemoryStatus } from './memory-budget.ts'
 import type { PeerStatus } from './net/mesh.ts'
 
 export interface HostStatus {
@@ -21,6 +22,7 @@ export interface HostStatus {
     readonly freeBytes: number
     readonly blobs: number
   }
+  readonly memory: MemoryStatus
   readonly hub: { readonly upstreams: readonly string[]; readonly tokenPresent: boolean }
   readonly mesh: {
     readonly site: string | undefined

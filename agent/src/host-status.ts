@@ -1,6 +1,7 @@
 // Puts together what this host says of itself. Reads; changes nothing.
 import type { Settings } from './config.ts'
 import type { HostStatus } from './host-port.ts'
+import type { MemoryBudget } from './memory-budget.ts'
 import type { Mesh } from './net/mesh.ts'
 import type { BlobStore } from './store/blob-store.ts'
 
@@ -12,6 +13,7 @@ export interface HostFacts {
   readonly hubCache: string
   readonly mesh: Pick<Mesh, 'self' | 'addresses'>
   readonly store: Pick<BlobStore, 'usage' | 'list'>
+  readonly memory: Pick<MemoryBudget, 'status'>
   readonly http: () => string
   readonly notReadyBecause: () => string[]
   readonly totals: () => HostStatus['totals']
@@ -34,6 +36,7 @@ export async function hostStatus(facts: HostFacts): Promise<HostStatus> {
       limitBytes: settings.storage.limitBytes,
       blobs: store.list().filter(({ complete }) => complete).length,
     },
+    memory: facts.memory.status(),
     hub: { upstreams: settings.hub.upstreams, tokenPresent: settings.hub.token() !== undefined },
     mesh: { site: settings.mesh.site, rack: settings.mesh.rack, mdns: settings.mesh.mdns },
     totals: facts.totals(),

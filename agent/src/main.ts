@@ -1,6 +1,9 @@
 // The agent as a process: log, signals, the ready files, exit codes. Everything else is handed in.
 import { readFileSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { messageOf } from '@shoal/protocol/errors.ts'
 import { AGENT_READY_FILE, removeReadyFile, writeReadyFile } from '@shoal/protocol/ready-file.ts'
 import { systemClock, systemRandom } from '@shoal/protocol/time.ts'
@@ -8,6 +11,7 @@ import { z } from 'zod'
 import { startAgent } from './agent.ts'
 import type { LoadedSettings } from './config.ts'
 import { createLog } from './logging.ts'
+import type { ProcessMemory } from './memory-budget.ts'
 
 export interface RunOptions {
   readonly settings: LoadedSettings
@@ -50,6 +54,7 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
     version,
     pid: process.pid,
     nodeVersion: process.version,
+    memory: ownMemory(),
     onFailure,
   })
   const files = [
@@ -69,4 +74,22 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
 function packageVersion(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
   return z.object({ version: z.string() }).parse(JSON.parse(text)).version
+}
+
+function ownMemory(): ProcessMemory {
+  const hostBytes = totalmem()
+  // Of the control group, version 1 or 2; 0 or more than there is when it has no limit.
+  const allowed = process.constrainedMemory()
+  // The collector is not in reach of programs unless asked for, and a flag of the command line would be the operator's to give.
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  return {
+    hostBytes,
+    allowedBytes: allowed > 0 && allowed < hostBytes ? allowed : undefined,
+    usedBytes: () => process.memoryUsage.rss(),
+    externalBytes: () => getHeapStatistics().external_memory,
+    collect: (what) => {
+      if (typeof collect === 'function') collect({ type: what === 'all' ? 'major' : 'minor' })
+    },
+  }
 }

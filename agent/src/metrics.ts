@@ -91,6 +91,13 @@ export function createMetrics(build: {
     labelNames: ['from', 'to'],
     registers,
   })
+  const byteSeries = new Map<string, Counter.Internal>()
+  const bytesSeries = (from: string, to: string) => {
+    const key = `${from} ${to}`
+    const series = byteSeries.get(key) ?? bytes.labels(from, to)
+    byteSeries.set(key, series)
+    return series
+  }
   const originRequests = new Counter({
     name: 'shoal_origin_requests_total',
     help: 'Requests to the Hub and its mirrors, by kind and status of the answer ("failed": none came).',
@@ -121,6 +128,8 @@ export function createMetrics(build: {
     buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300, 1800],
     registers,
   })
+  /** By route and status, both from fixed sets: finding a series by its labels costs more than counting. */
+  const httpSeries = new Map<string, Histogram.Internal<'route' | 'status'>>()
   const gossip = new Counter({
     name: 'shoal_gossip_messages_total',
     help: 'Gossip messages received, by topic and verdict.',
@@ -189,7 +198,7 @@ export function createMetrics(build: {
   }
 
   return {
-    bytes: (from, to, count) => bytes.inc({ from, to }, count),
+    bytes: (from, to, count) => bytesSeries(from, to).inc(count),
     originRequest: (kind, status) => originRequests.inc({ kind, status: statusLabel(status) }),
     originRateLimitRemaining: (requests) => rateLimit.set(requests),
     chunk: (result, count) => chunks.inc({ result }, count),
@@ -198,8 +207,13 @@ export function createMetrics(build: {
       downloadSeconds.observe(seconds)
     },
     gossip: (topic, verdict) => gossip.inc({ topic, verdict }),
-    httpRequest: (route, status, seconds) =>
-      httpSeconds.observe({ route, status: statusLabel(status) }, seconds),
+    httpRequest(route, status, seconds) {
+      const label = statusLabel(status)
+      const key = `${route} ${label}`
+      const series = httpSeries.get(key) ?? httpSeconds.labels(route, label)
+      httpSeries.set(key, series)
+      series.observe(seconds)
+    },
     authFailure: () => authFailures.inc(),
     observe(value) {
       observed = value

@@ -24,11 +24,10 @@ import { LIMITS } from '@shoal/protocol/messages.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import type { Log } from './log.ts'
 import type { ChunkReply, MeshHandlers } from './net/mesh.ts'
-import { UPLOAD_SLOTS } from './plan/upload-order.ts'
 import type { ReadRights } from './read-rights.ts'
 import type { BlobReader, BlobStore } from './store/blob-store.ts'
 import type { Records } from './store/records.ts'
-import { SpareBuffers } from './transfer/chunk-buffers.ts'
+import type { SpareBuffers } from './transfer/chunk-buffers.ts'
 import type { Transfer } from './transfer/transfer.ts'
 import { UploadTurns } from './upload-turns.ts'
 import type { ChunkPlace, Vouchers } from './vouchers.ts'
@@ -51,8 +50,7 @@ export interface UploadsDeps {
   readonly peerAsked: (peer: PeerId, blob: BlobId, want: boolean, subscribe: boolean) => boolean
   readonly told: (peer: PeerId, message: Tell) => boolean
   readonly bytesSent: (bytes: number) => void
-  /** Chunks are read into memory that worker threads can be given. */
-  readonly sharedBuffers?: boolean
+  readonly buffers: SpareBuffers
 }
 
 const NOTHING: HaveAnswer = { state: 'none', wanting: false, claimed: [] }
@@ -70,13 +68,11 @@ export class Uploads implements MeshHandlers {
   readonly #deps: UploadsDeps
   readonly #open = new Map<BlobId, OpenBlob>()
   readonly #turns: UploadTurns
-  readonly #buffers: SpareBuffers
   #closed = false
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps
     this.#turns = new UploadTurns(deps.clock)
-    this.#buffers = new SpareBuffers(UPLOAD_SLOTS, deps.sharedBuffers)
   }
 
   async chunk(
@@ -101,7 +97,7 @@ export class Uploads implements MeshHandlers {
     }
     const { bytes } = reply
     if (bytes === undefined) return reply
-    const reuse = () => this.#buffers.keep(bytes)
+    const reuse = () => this.#deps.buffers.keep(bytes)
     const release = () => {
       turn.over(true)
       this.#deps.bytesSent(bytes.byteLength)
@@ -190,7 +186,7 @@ export class Uploads implements MeshHandlers {
     const { partial, geometry, blob } = transfer
     const voucher = partial?.voucher(index)
     if (partial === undefined || voucher === undefined || !transfer.mayGive(index)) return LACKS
-    const bytes = this.#buffers.take(chunkLength(geometry, index))
+    const bytes = this.#deps.buffers.take(chunkLength(geometry, index))
     try {
       await partial.read(bytes, geometry.range(index).start)
     } catch (error) {
@@ -212,7 +208,7 @@ export class Uploads implements MeshHandlers {
       if (reader.geometry !== undefined && reader.geometry.text !== geometry.text) return LACKS
       const known = await reader.voucher(index)
       if (known === undefined && !(await this.#isProven(open, blob, signal))) return LACKS
-      const bytes = this.#buffers.take(chunkLength(geometry, index))
+      const bytes = this.#deps.buffers.take(chunkLength(geometry, index))
       await reader.read(bytes, geometry.range(index).start)
       return known === undefined
         ? { status: 'ok', bytes, voucher: this.#deps.vouchers.make(place, bytes) }

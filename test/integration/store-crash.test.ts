@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { loadHashing } from '@shoal/agent/hashing.ts'
-import { storeLayout } from '@shoal/agent/store/layout.ts'
+import { blobOfFlatName, storeLayout } from '@shoal/agent/store/layout.ts'
+import { fixedSlices } from '@shoal/protocol/chunks.ts'
 import { hasCode } from '@shoal/protocol/errors.ts'
 import { seededRandom } from '@shoal/protocol/time.ts'
 import { fill, readWhole } from '../contract/blob-store.contract.ts'
 import { openDiskParts } from '../support/disk-parts.ts'
 import { type MadeBlob, makeBlob } from '../support/made-blob.ts'
+import { seedStorage } from '../support/seeded-storage.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 
 const seed = Number(process.env.SEED ?? Math.floor(performance.timeOrigin) % 2 ** 31)
@@ -129,6 +131,42 @@ test('chunks checked after a power loss stay checked when the next start comes w
   const { store, stop } = await openDiskParts(path)
   context.after(stop)
   assert.deepEqual([...(store.partialChunks(made.blob)?.held.indices() ?? [])], [1, 2, 3])
+})
+
+test('more unsynced chunks than a start checks count for nothing until a writer or the next start has checked them', async (context) => {
+  const path = join(await tempFolder(context), 'store')
+  const geometry = fixedSlices(8 * 4 * 1024 * 1024, 4 * 1024 * 1024)
+  await seedStorage(path, { partialBlobs: 40, chunksPerBlob: 8, chunkBytes: 4 * 1024 * 1024 })
+  const layout = storeLayout(path)
+  const blobs = (await readdir(layout.partials)).flatMap((name) => blobOfFlatName(name) ?? [])
+  const first = await openDiskParts(path)
+  const held = blobs.map((blob) => first.store.partialChunks(blob)?.held.held)
+  // Half of the chunks are held, two of them not synced: 32 blobs are checked, 256 MiB.
+  assert.equal(held.filter((count) => count === 4).length, 32)
+  const unchecked = blobs.filter((_, place) => held[place] === 2)
+  const [good, bad, later] = unchecked
+  assert.ok(unchecked.length === 8 && good !== undefined && bad !== undefined && later !== undefined)
+  for (const blob of [bad, later]) {
+    const spoilt = await open(layout.partial(blob).data, 'r+')
+    await spoilt.write(Buffer.from([1]), 0, 1, geometry.range(4).start)
+    await spoilt.close()
+  }
+  for (const [blob, indices] of [
+    [good, [0, 2, 4, 6]],
+    [bad, [0, 2, 6]],
+  ] as const) {
+    const partial = await first.store.openPartial(blob, geometry)
+    assert.deepEqual([...partial.held.indices()], indices)
+    await partial.close()
+  }
+  const { usedBytes } = await first.store.usage()
+  const listed = first.store.list().reduce((sum, { heldBytes }) => sum + heldBytes, 0)
+  assert.equal(usedBytes, listed, 'the ledger is what is there')
+  await first.stop()
+  const { store, stop } = await openDiskParts(path)
+  context.after(stop)
+  const wrong = new Set([bad, later])
+  for (const blob of blobs) assert.equal(store.partialChunks(blob)?.held.held, wrong.has(blob) ? 3 : 4)
 })
 
 test('a data file cut behind our back loses its chunks for good, also when it grows again', async (context) => {

@@ -12,6 +12,8 @@ export interface MemoryDownloadsOptions {
   /** After so many bytes the reader throws. */
   failAfterBytes?: number | undefined
   suspectPrefix?: boolean
+  /** Readers can be read at any place, as those of complete files can. */
+  onDisk?: boolean
   from?: ByteOrigin
 }
 
@@ -40,6 +42,9 @@ export class MemoryDownloads implements Pick<Downloads, 'open' | 'active'> {
       suspectPrefix: this.#options.suspectPrefix ?? false,
       from: this.#options.from ?? 'disk',
       bytes: (range, signal) => this.#pieces(this.#bytesOf(entry), range, signal),
+      ...(this.#options.onDisk === true
+        ? { read: (target, position) => this.#read(this.#bytesOf(entry), target, position) }
+        : {}),
       close: async () => {
         if (!closed) counts.closed += 1
         closed = true
@@ -50,6 +55,14 @@ export class MemoryDownloads implements Pick<Downloads, 'open' | 'active'> {
 
   active(): readonly [] {
     return []
+  }
+
+  async #read(bytes: Uint8Array, target: Uint8Array, position: number): Promise<void> {
+    if (position + target.byteLength > (this.#options.failAfterBytes ?? bytes.byteLength))
+      throw new Error('the blob is wrong')
+    await new Promise((resolve) => setImmediate(resolve))
+    target.set(bytes.subarray(position, position + target.byteLength))
+    this.counts.givenBytes += target.byteLength
   }
 
   async *#pieces(bytes: Uint8Array, range: ByteRange, signal: AbortSignal) {

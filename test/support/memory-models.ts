@@ -203,6 +203,14 @@ export class MemoryHost implements Host {
         freeBytes: 2,
         blobs: 3,
       },
+      memory: {
+        limitBytes: 100,
+        limitFrom: 'host',
+        usedBytes: 50,
+        arriving: { usedBytes: 1, limitBytes: 10 },
+        reading: { usedBytes: 2, limitBytes: 5 },
+        isShort: false,
+      },
       hub: { upstreams: ['https://huggingface.co'], tokenPresent: false },
       mesh: { site: undefined, rack: 'r1', mdns: false },
       totals: {

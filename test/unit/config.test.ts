@@ -204,7 +204,41 @@ test('every key of the guide is obeyed or refused by name, never unknown', async
   )
   const listed = await problems(context, { file: guide })
   assert.ok(listed.length > 50, 'the guide has keys that this version lacks')
-  for (const text of listed) assert.match(text, /: known, not available in this version/)
+  for (const text of listed) {
+    if (text.startsWith('memory_management.')) assert.match(text, /page cache of the kernel/)
+    else assert.match(text, /: known, not available in this version/)
+  }
+})
+
+test('memory is set in gigabytes and megabytes, 0 leaves it to the agent, and what would be ignored is refused with the reason', async (context) => {
+  assert.deepEqual((await load(context)).settings.memory, {
+    maxBytes: undefined,
+    downloadBufferBytes: undefined,
+    gcThreshold: 0.8,
+  })
+  const { memory } = (
+    await load(context, {
+      file: { memory_management: { download_buffer_size_mb: 64, gc_threshold: 0.5, model_cache_size_gb: 0 } },
+      env: { SHOAL_MAX_MEMORY_GB: '0.75' },
+    })
+  ).settings
+  assert.deepEqual(memory, { maxBytes: 750_000_000, downloadBufferBytes: 64_000_000, gcThreshold: 0.5 })
+  const refused = await problems(context, {
+    file: {
+      memory_management: {
+        max_memory_usage_gb: 0.1,
+        download_buffer_size_mb: 1,
+        gc_threshold: 2,
+        model_cache_size_gb: 4,
+        preload_frequently_used: true,
+      },
+    },
+  })
+  assert.equal(refused.length, 5)
+  assert.match(
+    refused.join('\n'),
+    /model_cache_size_gb.*page cache[\s\S]*preload_frequently_used.*page cache/,
+  )
 })
 
 test('no key is both obeyed and refused', () => {

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { silentLog } from '@shoal/agent/log.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { TURN_WAIT_MS, UPLOAD_SLOTS } from '@shoal/agent/plan/upload-order.ts'
+import { SpareBuffers } from '@shoal/agent/transfer/chunk-buffers.ts'
 import { Uploads } from '@shoal/agent/uploads.ts'
 import { fixedSlices, MAX_CHUNKS } from '@shoal/protocol/chunks.ts'
 import { type PeerId, parseBlobId, parseCommit, parseRepoSpec } from '@shoal/protocol/ids.ts'
@@ -36,6 +37,7 @@ async function uploadsOf(t: Parameters<typeof TransferWorld.start>[0]) {
       return false
     },
     told: () => false,
+    buffers: new SpareBuffers(16 * 1024 * 1024),
     bytesSent: (bytes) => {
       sentBytes += bytes
     },
@@ -300,6 +302,7 @@ test('a manifest is given by name or commit to who may read the repo; nonsense f
     arriving: () => undefined,
     peerAsked: () => false,
     told: () => false,
+    buffers: new SpareBuffers(16 * 1024 * 1024),
     bytesSent: () => {},
   })
   const ask = (repo: string, revision: string) => uploads.manifest(asker.peer, { repo, revision })

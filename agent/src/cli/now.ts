@@ -21,7 +21,7 @@ export function nowCommands(program: Command, { edge, output }: Setup): void {
 }
 
 function statusText(status: StatusShape, now: number): string {
-  const { storage, mesh, totals, downloads } = status
+  const { storage, memory, mesh, totals, downloads } = status
   const state = status.ready ? 'ready' : `not ready: ${status.notReadyBecause.join('; ')}`
   const limit = storage.limitBytes === null ? 'no limit' : `limit ${formatBytes(storage.limitBytes)}`
   const places = [
@@ -44,6 +44,10 @@ function statusText(status: StatusShape, now: number): string {
     ['Peer id', status.peerId],
     ['Addresses', status.p2p.length === 0 ? 'none' : status.p2p.map(withoutPeer).join(' ')],
     ['Mesh', [count(mesh.peers, 'peer'), ...places, `mDNS ${mesh.mdns ? 'on' : 'off'}`].join(', ')],
+    [
+      'Memory',
+      `${formatBytes(memory.usedBytes)} of ${formatBytes(memory.limitBytes)} (${memory.limitFrom})${memory.isShort ? ', short' : ''}; ${formatBytes(memory.arriving.limitBytes)} for chunks on their way, ${formatBytes(memory.reading.limitBytes)} for clients`,
+    ],
     ['Running', `${count(downloads.running, 'pull')}, ${count(downloads.blobs, 'file')} arriving`],
     [
       'Received',

@@ -39,7 +39,7 @@ export async function answerFile(call: HubCall, route: FileRoute, deps: ResolveD
   const pointer = route.kind === 'raw' && lfsDigest(entry) !== undefined
   const sizeBytes = pointer ? pointerBytes(entry) : entry.sizeBytes
   const etag = pointer ? entry.oid : blobParts(entry.blob).hex
-  const headers = fileHeaders(manifest, entry, etag, pointer)
+  const headers = headersOf(manifest, entry, etag, pointer)
 
   if (listsEtag(call.header('if-none-match'), etag)) return { status: 304, headers }
   // RFC 9110: Range has a meaning for GET only, so HEAD tells of the whole file.
@@ -70,6 +70,26 @@ export async function answerFile(call: HubCall, route: FileRoute, deps: ResolveD
     headers: { ...headers, ...framing.headers, 'X-Shoal-Source': reader.from },
     body: { reader, range: framing.range },
   }
+}
+
+/** Headers by file, as long as its manifest is in memory: clients ask for the same few files thousands of times. */
+const made = new WeakMap<
+  FileEntry,
+  { readonly commit: string; readonly headers: Readonly<Record<string, string>> }
+>()
+
+function headersOf(
+  manifest: Manifest,
+  entry: FileEntry,
+  etag: string,
+  pointer: boolean,
+): Readonly<Record<string, string>> {
+  if (pointer) return fileHeaders(manifest, entry, etag, true)
+  const known = made.get(entry)
+  if (known?.commit === manifest.commit) return known.headers
+  const headers = fileHeaders(manifest, entry, etag, false)
+  made.set(entry, { commit: manifest.commit, headers })
+  return headers
 }
 
 function fileHeaders(

@@ -12,6 +12,7 @@ import {
   type RepoKind,
   type Revision,
 } from '@shoal/protocol/ids.ts'
+import { BoundedMap } from '../bounded-map.ts'
 
 export type HubRoute =
   | {
@@ -51,6 +52,18 @@ const DEFAULT_REVISION = 'main'
  *   name that no revision can have (the Hub says so too, and clients tell the user the right thing)
  */
 export function parseHubPath(rawPath: string): HubRoute {
+  const known = parsed.get(rawPath)
+  if (known !== undefined) return known
+  const route = parseAnew(rawPath)
+  if (rawPath.length <= MAX_KEPT_PATH) parsed.set(rawPath, route)
+  return route
+}
+
+/** Routes of the paths asked for last: what a path means never changes, and parsing it is a good part of a HEAD request. */
+const parsed = new BoundedMap<string, HubRoute>(4_096)
+const MAX_KEPT_PATH = 512
+
+function parseAnew(rawPath: string): HubRoute {
   if (rawPath.length > MAX_RAW_PATH) throw new ShoalError('bad-request', 'the path is too long')
   if (!/^\/[\x21\x22\x24-\x7e]*$/.test(rawPath))
     throw new ShoalError('bad-request', 'the path holds characters that must be percent-encoded')

@@ -39,6 +39,7 @@ export function toStatus(
     hub: { upstreams: [...hub.upstreams], tokenPresent: hub.tokenPresent },
     mesh: { peers: counts.peers, site: mesh.site ?? null, rack: mesh.rack ?? null, mdns: mesh.mdns },
     downloads: { running: counts.runningPulls, blobs: counts.blobs },
+    memory: status.memory,
     totals: { ...status.totals },
   }
 }

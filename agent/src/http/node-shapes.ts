@@ -18,6 +18,8 @@ const counts = {
   diskBytes: bytes.describe('found on this disk'),
 }
 
+const pool = z.object({ usedBytes: bytes, limitBytes: bytes })
+
 export const statusShape = z
   .object({
     version: z.string(),
@@ -36,6 +38,16 @@ export const statusShape = z
       freeBytes: bytes,
       blobs: z.number(),
     }),
+    memory: z
+      .object({
+        limitBytes: bytes,
+        limitFrom: z.enum(['settings', 'container', 'host']),
+        usedBytes: bytes.describe('of the process'),
+        arriving: pool.describe('chunks on their way'),
+        reading: pool.describe('files on their way from disk to clients'),
+        isShort: z.boolean().describe('above gc_threshold: buffers are held back'),
+      })
+      .describe('what the agent is to stay below, and what its buffers use of it'),
     hub: z.object({ upstreams: z.array(z.string()), tokenPresent: z.boolean() }),
     mesh: z.object({
       peers: z.number(),

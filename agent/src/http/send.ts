@@ -2,20 +2,9 @@
 // A client that takes nothing is cut; a reader that fails cuts the connection, never ends it cleanly.
 import type { ServerResponse } from 'node:http'
 import { ShoalError } from '@shoal/protocol/errors.ts'
-import { abortError, type Clock, throwIfAborted } from '@shoal/protocol/time.ts'
+import { abortError } from '@shoal/protocol/time.ts'
 import { type Answer, type FileBody, isFileBody } from './answer.ts'
-
-/** Handed to the socket at once, and what a client must take within the stall time: at 60 s about 4 KB/s. */
-export const SLICE_BYTES = 256 * 1024
-
-export interface SendOptions {
-  readonly clock: Clock
-  /** How long one slice may take to leave before the client is cut. */
-  readonly stallTimeoutMs: number
-  /** Aborted when the client goes away or the server stops. */
-  readonly signal: AbortSignal
-  readonly onFileBytes: (bytes: number) => void
-}
+import { type SendFileOptions, sendFromDisk, written } from './send-file.ts'
 
 /**
  * Resolves when everything has been handed over and the client took it.
@@ -25,7 +14,7 @@ export async function send(
   response: ServerResponse,
   method: string,
   answer: Answer,
-  options: SendOptions,
+  options: SendFileOptions,
 ): Promise<void> {
   const { body } = answer
   try {
@@ -36,10 +25,13 @@ export async function send(
       response.end()
       return
     }
-    response.flushHeaders()
-    if (isFileBody(body)) await sendFile(response, body, options)
-    else if (body instanceof Uint8Array) await sendBytes(response, body, options)
-    else for await (const piece of body.pieces) await sendBytes(response, piece, options)
+    if (body instanceof Uint8Array) {
+      if (body.byteLength > 0) await written(response, body, options)
+    } else if (isFileBody(body)) await sendFile(response, body, options)
+    else {
+      response.flushHeaders()
+      for await (const piece of body.pieces) await written(response, piece, options)
+    }
     response.end()
   } catch (error) {
     response.destroy()
@@ -61,26 +53,20 @@ function headersOf({ status, headers, body }: Answer, method: string): Record<st
 async function sendFile(
   response: ServerResponse,
   { reader, range }: FileBody,
-  options: SendOptions,
+  options: SendFileOptions,
 ): Promise<void> {
   let left = range.end - range.start
   if (left === 0) return
+  if (reader.read !== undefined) return sendFromDisk(response, reader.read, range, options)
+  // What arrives may take a while: the headers do not wait for it.
+  response.flushHeaders()
   for await (const piece of reader.bytes(range, options.signal)) {
     if (piece.byteLength > left) throw new Error('a reader gave more bytes than its range has')
     left -= piece.byteLength
-    await sendBytes(response, piece, options)
+    await written(response, piece, options)
     options.onFileBytes(piece.byteLength)
   }
   if (left > 0) throw new Error(`a reader ended ${left} bytes early`)
-}
-
-async function sendBytes(response: ServerResponse, bytes: Uint8Array, options: SendOptions): Promise<void> {
-  for (let start = 0; start < bytes.byteLength; start += SLICE_BYTES) {
-    throwIfAborted(options.signal)
-    const slice = bytes.subarray(start, start + SLICE_BYTES)
-    const room = response.write(slice)
-    if (!room) await drained(response, options)
-  }
 }
 
 /** A pipelined request waits here for those before it, rather than filling memory. */
@@ -95,30 +81,6 @@ function itsTurn(response: ServerResponse, signal: AbortSignal): Promise<void> {
       reject(abortError(signal))
     }
     response.once('socket', onSocket)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
-  })
-}
-
-/** Resolves when the socket has taken what it was given; rejects when the client is gone, or took nothing for too long. */
-function drained(response: ServerResponse, { clock, stallTimeoutMs, signal }: SendOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (act: () => void) => {
-      cancelTimer()
-      response.off('drain', onDrain)
-      signal.removeEventListener('abort', onAbort)
-      act()
-    }
-    const onDrain = () => settle(resolve)
-    const onAbort = () => settle(() => reject(abortError(signal)))
-    const cancelTimer = clock.after(stallTimeoutMs, () =>
-      settle(() => {
-        // A reset frees the kernel's buffers too, which a client that never reads would hold for minutes.
-        response.socket?.resetAndDestroy()
-        reject(new ShoalError('aborted', 'the client takes nothing', { stalledMs: stallTimeoutMs }))
-      }),
-    )
-    response.on('drain', onDrain)
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()
   })

@@ -13,6 +13,7 @@ import { type Admitted, allowedHosts, guard, MAX_HEADER_BYTES } from './guards.t
 import type { HubApi } from './hub-api.ts'
 import { hubErrorAnswer, nodeErrorAnswer } from './hub-errors.ts'
 import { readBody } from './read-body.ts'
+import { ReadBuffers } from './read-buffers.ts'
 import { send } from './send.ts'
 import { askApp, type WebApp } from './web-bridge.ts'
 
@@ -27,6 +28,8 @@ export interface HttpLimits {
   /** How long open requests may go on after `stop`. */
   readonly drainTimeoutMs: number
   readonly maxConnections: number
+  /** Memory through which files on disk go to clients. */
+  readonly readMemoryBytes: number
 }
 
 export const HTTP_LIMITS: HttpLimits = {
@@ -38,6 +41,7 @@ export const HTTP_LIMITS: HttpLimits = {
   keepAliveTimeoutMs: 65_000,
   drainTimeoutMs: 10_000,
   maxConnections: 2048,
+  readMemoryBytes: 32 * 1024 * 1024,
 }
 
 export interface HttpServerDeps {
@@ -54,6 +58,8 @@ export interface HttpServerDeps {
   readonly self: () => string | undefined
   /** The loop guard's word on `x-shoal-via`, which also remembers who asks; without it only `self` is looked for. */
   readonly admitsVia?: (via: string | undefined) => boolean
+  /** Memory for files on their way from disk; without it `limits.readMemoryBytes`. */
+  readonly buffers?: ReadBuffers
   readonly limits?: Partial<HttpLimits>
 }
 
@@ -62,6 +68,8 @@ export interface HttpServer extends Service {
   readonly url: string
   /** Bytes of files given to clients since start. */
   readonly sentBytes: number
+  /** Memory in use now for files on their way from disk to clients. */
+  readonly lentBytes: number
 }
 
 export function createHttpServer(deps: HttpServerDeps): HttpServer {
@@ -72,6 +80,7 @@ class ShoalHttpServer implements HttpServer {
   readonly name = 'http'
   readonly #deps: HttpServerDeps
   readonly #limits: HttpLimits
+  readonly #buffers: ReadBuffers
   #server: Server | undefined
   #address: ListenAddress | undefined
   #hosts: ReadonlySet<string> = new Set()
@@ -83,6 +92,7 @@ class ShoalHttpServer implements HttpServer {
   constructor(deps: HttpServerDeps) {
     this.#deps = deps
     this.#limits = { ...HTTP_LIMITS, ...deps.limits }
+    this.#buffers = deps.buffers ?? new ReadBuffers(this.#limits.readMemoryBytes)
   }
 
   get url(): string {
@@ -92,6 +102,10 @@ class ShoalHttpServer implements HttpServer {
 
   get sentBytes(): number {
     return this.#sentBytes
+  }
+
+  get lentBytes(): number {
+    return this.#buffers.lentBytes
   }
 
   async start(): Promise<void> {
@@ -240,6 +254,7 @@ class ShoalHttpServer implements HttpServer {
       clock: this.#deps.clock,
       stallTimeoutMs: this.#limits.stallTimeoutMs,
       signal,
+      buffers: this.#buffers,
       onFileBytes: (bytes) => {
         this.#sentBytes += bytes
         this.#deps.metrics.bytes('disk', 'client', bytes)

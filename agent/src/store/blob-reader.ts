@@ -1,6 +1,6 @@
 // A complete blob, open for reading, and the record beside it. Checks that the file is still the file it should be; whether
 // its bytes are right only their digests can tell, and that is for whoever serves them.
-import type { FileHandle } from 'node:fs/promises'
+import { type FileHandle, lstat } from 'node:fs/promises'
 import { ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
@@ -77,11 +77,17 @@ export async function openBlobFile(path: string, sizeBytes: number): Promise<Fil
   throw new ShoalError('store-corrupt', `${path} has ${size} bytes, its record says ${sizeBytes}`)
 }
 
+/** A reader that can be kept and used again. */
+export interface StoredReader extends BlobReader {
+  /** The open file is still what lies under its name, with its length. */
+  isIntact(): Promise<boolean>
+}
+
 export async function openBlobReader(
   layout: StoreLayout,
   blob: BlobId,
   header: SidecarHeader,
-): Promise<BlobReader> {
+): Promise<StoredReader> {
   const path = layout.blob(blob)
   const data = await openBlobFile(path, header.sizeBytes)
   let sidecar: Promise<FileHandle | undefined> | undefined
@@ -90,6 +96,10 @@ export async function openBlobReader(
     sizeBytes: header.sizeBytes,
     geometry: header.geometry,
     read: (target, position) => readFully(data, target, position, path),
+    async isIntact() {
+      const [held, named] = await Promise.all([data.stat(), lstat(path)])
+      return held.ino === named.ino && held.dev === named.dev && named.size === header.sizeBytes
+    },
     async voucher(index) {
       if (header.geometry === undefined || index >= header.geometry.chunkCount) return undefined
       sidecar ??= openForReading(layout.sidecar(blob)).catch(() => undefined)

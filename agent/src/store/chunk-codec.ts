@@ -1,10 +1,11 @@
 // How chunk vouchers lie on disk: the journal beside a partial blob and the sidecar of a complete one. Pure encoding and
 // decoding. Every record carries its own checksum; a damaged one is a chunk less, never a chunk that was not written.
 import { crc32 } from 'node:zlib'
-import { type ChunkGeometry, parseGeometry } from '@shoal/protocol/chunks.ts'
+import { type ChunkGeometry, ChunkMap, parseGeometry } from '@shoal/protocol/chunks.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
 import { z } from 'zod'
+import { crc32Of } from './crc32.ts'
 
 const JOURNAL_MAGIC = 'SHOALJ01'
 const SIDECAR_MAGIC = 'SHOALC01'
@@ -122,24 +123,67 @@ export function decodeJournal(bytes: Buffer, blob: BlobId): JournalContent | und
   if (header === undefined || header.content.blob !== blob) return undefined
   const { geometry } = header.content
   const chunks = new Map<number, { voucher: ChunkVoucher; slot: number }>()
-  let syncedSlots = 0
-  const slots = Math.floor((bytes.byteLength - header.end) / SLOT_BYTES)
-  for (let slot = 0; slot < slots; slot++) {
-    const start = header.end + slot * SLOT_BYTES
-    const record = bytes.subarray(start, start + SLOT_BYTES)
-    if (crc32(record.subarray(0, SLOT_BYTES - 4), header.seed) !== record.readUInt32LE(SLOT_BYTES - 4))
-      continue
-    const number = record.readUInt32LE(4)
-    if (record[0] === SYNC_SLOT && number <= slot) syncedSlots = Math.max(syncedSlots, number)
-    if (record[0] !== CHUNK_SLOT || number >= geometry.chunkCount) continue
+  const { slots, syncedSlots } = readSlots(bytes, header, geometry.chunkCount, (index, slot, start) => {
     const voucher = {
-      digest: record.subarray(8, 40),
-      author: record.subarray(40, 72),
-      signature: record.subarray(72, 136),
+      digest: bytes.subarray(start + 8, start + 40),
+      author: bytes.subarray(start + 40, start + 72),
+      signature: bytes.subarray(start + 72, start + 136),
     }
-    chunks.set(number, { voucher, slot })
-  }
+    chunks.set(index, { voucher, slot })
+  })
   return { geometry, chunks, syncedSlots, slots, headerBytes: header.end, seed: header.seed }
+}
+
+/** Which chunks a journal marks: what a start needs to know of each of perhaps a million. */
+export interface JournalMarks {
+  readonly geometry: ChunkGeometry
+  readonly held: ChunkMap
+  /** Digests of those that no sync covers. */
+  readonly unsynced: ReadonlyMap<number, Uint8Array>
+  readonly slots: number
+  readonly headerBytes: number
+  readonly seed: number
+}
+
+/** As {@link decodeJournal}, without the vouchers: an object a chunk would cost more than all the rest of a start. */
+export function decodeJournalMarks(bytes: Buffer, blob: BlobId): JournalMarks | undefined {
+  const header = decodeHeader(bytes, JOURNAL_MAGIC, journalHeaderSchema)
+  if (header === undefined || header.content.blob !== blob) return undefined
+  const { geometry } = header.content
+  const held = new ChunkMap(geometry.chunkCount)
+  const slotOf = new Uint32Array(geometry.chunkCount)
+  const { slots, syncedSlots } = readSlots(bytes, header, geometry.chunkCount, (index, slot) => {
+    held.add(index)
+    slotOf[index] = slot
+  })
+  const unsynced = new Map<number, Uint8Array>()
+  for (let index = 0; index < geometry.chunkCount; index++) {
+    const slot = slotOf[index] ?? 0
+    if (slot < syncedSlots || !held.has(index)) continue
+    const start = header.end + slot * SLOT_BYTES
+    unsynced.set(index, new Uint8Array(bytes.subarray(start + 8, start + 40)))
+  }
+  return { geometry, held, unsynced, slots, headerBytes: header.end, seed: header.seed }
+}
+
+/** Goes over the sound slots of a journal in order. @param start of a slot: its first byte in the file */
+function readSlots(
+  bytes: Buffer,
+  { end, seed }: Pick<Header<unknown>, 'end' | 'seed'>,
+  chunkCount: number,
+  onChunk: (index: number, slot: number, start: number) => void,
+): { readonly slots: number; readonly syncedSlots: number } {
+  let syncedSlots = 0
+  const slots = Math.floor((bytes.byteLength - end) / SLOT_BYTES)
+  for (let slot = 0; slot < slots; slot++) {
+    const start = end + slot * SLOT_BYTES
+    const last = start + SLOT_BYTES - 4
+    if (crc32Of(bytes, start, last, seed) !== bytes.readUInt32LE(last)) continue
+    const number = bytes.readUInt32LE(start + 4)
+    if (bytes[start] === SYNC_SLOT && number <= slot) syncedSlots = Math.max(syncedSlots, number)
+    if (bytes[start] === CHUNK_SLOT && number < chunkCount) onChunk(number, slot, start)
+  }
+  return { slots, syncedSlots }
 }
 
 const sidecarHeaderSchema = z.strictObject({

@@ -29,8 +29,8 @@ import { WeightedCache } from './weighted-cache.ts'
 const RECORD_FORMAT = 1
 /** A manifest of 100,000 files is about 22 MB. */
 const MAX_RECORD_BYTES = 256 * 1024 * 1024
-/** JSON text whose parsed form may stay in memory. */
-const CACHE_BYTES = 64 * 1024 * 1024
+/** JSON text whose parsed form may stay in memory, unless told otherwise. */
+const CACHE_BYTES = 32 * 1024 * 1024
 /** Most refs remembered of a repo; the ones resolved longest ago go first. */
 const MAX_REFS = 10_000
 
@@ -49,6 +49,7 @@ export interface DiskRecordsOptions {
   readonly path: string
   /** Directory for files being written. The store creates and empties it. */
   readonly temp: string
+  readonly cacheBytes?: number
   readonly log?: StoreLog
 }
 
@@ -57,8 +58,9 @@ export interface DiskRecords extends Records {
   readonly damaged: number
 }
 
-export function createDiskRecords({ path: root, temp, log = () => {} }: DiskRecordsOptions): DiskRecords {
-  const manifests = new WeightedCache<Manifest>(CACHE_BYTES)
+export function createDiskRecords(options: DiskRecordsOptions): DiskRecords {
+  const { path: root, temp, cacheBytes = CACHE_BYTES, log = () => {} } = options
+  const manifests = new WeightedCache<Manifest>(cacheBytes)
   const writes = createKeyedQueue<string>()
   let damaged = 0
 

@@ -23,10 +23,11 @@ import { createFileHasher, type FileHasher } from './file-hasher.ts'
 import type { Index } from './index-port.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 import { type StoreLayout, storeLayout } from './layout.ts'
+import { OpenBlobs } from './open-blobs.ts'
 import { dropPartial, findPartial, openPartialFiles } from './open-partial.ts'
 import { FilePartial } from './partial-blob.ts'
 import { publishFile, removeFiles, writeSidecar } from './publish.ts'
-import { heldBytes, recover, type StoredPartial, sumOf } from './recovery.ts'
+import { heldBytes, recover, type StoredPartial, sumOf, type UncheckedPartials } from './recovery.ts'
 import { dropQuarantined, moveToPartial, setAside } from './repair.ts'
 import { createSpaceLedger, type SpaceLedger } from './space.ts'
 import { FILE_MODE, type StoreLog, storeError } from './store-files.ts'
@@ -63,12 +64,14 @@ class DiskStore implements BlobStore {
   readonly #keepFreeBytes: number
   readonly #hasher: FileHasher = createFileHasher()
   readonly #queue = createKeyedQueue<BlobId>()
+  readonly #open: OpenBlobs
   readonly #headers = new BoundedMap<BlobId, SidecarHeader>(HEADERS_KEPT)
   /** Writers' places: taken while a partial blob is being opened (undefined) or is open. */
   readonly #writers = new Map<BlobId, FilePartial | undefined>()
   #complete = new Map<BlobId, number>()
   #partials = new Map<BlobId, StoredPartial>()
   #quarantined = new Map<BlobId, number>()
+  #unchecked: UncheckedPartials | undefined
   #ledger: SpaceLedger
   #hashing: Hashing | undefined
 
@@ -80,6 +83,7 @@ class DiskStore implements BlobStore {
     this.#limitBytes = options.limitBytes === 0 ? undefined : options.limitBytes
     this.#keepFreeBytes = options.keepFreeBytes ?? KEEP_FREE_BYTES
     this.#ledger = this.#newLedger()
+    this.#open = new OpenBlobs(this.#clock)
   }
 
   async start(): Promise<void> {
@@ -92,6 +96,7 @@ class DiskStore implements BlobStore {
     this.#complete = found.complete
     this.#partials = found.partials
     this.#quarantined = found.quarantined
+    this.#unchecked = found.unchecked
     this.#ledger = this.#newLedger()
     for (const size of [...found.complete.values(), ...found.quarantined.values()]) this.#ledger.adjust(size)
     for (const partial of found.partials.values()) this.#ledger.adjust(heldBytes(partial))
@@ -110,6 +115,7 @@ class DiskStore implements BlobStore {
     await this.#queue.idle()
     await Promise.allSettled([...this.#writers.values()].map((writer) => writer?.close()))
     await this.#hasher.stop()
+    this.#open.forgetAll()
     this.#headers.deleteWhere(() => true)
     this.#complete = new Map()
     this.#partials = new Map()
@@ -128,9 +134,11 @@ class DiskStore implements BlobStore {
     this.#running()
     const sizeBytes = this.#complete.get(blob)
     if (sizeBytes === undefined) return undefined
-    const header =
-      this.#headers.get(blob) ?? (await this.#queue.run(blob, () => this.#header(blob, sizeBytes)))
-    return openBlobReader(this.#layout, blob, header)
+    return this.#open.take(blob, async () => {
+      const header =
+        this.#headers.get(blob) ?? (await this.#queue.run(blob, () => this.#header(blob, sizeBytes)))
+      return openBlobReader(this.#layout, blob, header)
+    })
   }
 
   /** The sidecar's header. Where it is lost the file has to prove itself first, and gets a new one without vouchers. */
@@ -169,11 +177,11 @@ class DiskStore implements BlobStore {
   async #openWriter(blob: BlobId, geometry: ChunkGeometry): Promise<FilePartial> {
     if (this.#complete.has(blob)) throw new ShoalError('conflict', `${blob} is complete already`)
     const layout = this.#layout
-    const loaded = await findPartial(layout, blob, geometry, this.#log)
+    const loaded = await findPartial(layout, blob, geometry, this.#log, this.#unchecked)
     const before = this.#partials.get(blob)
-    if (loaded === undefined) this.#forgetPartial(blob)
-    else if (before === undefined) this.#ledger.adjust(sumOf(geometry, loaded.vouchers.keys()))
     const held = loaded === undefined ? 0 : sumOf(geometry, loaded.vouchers.keys())
+    if (loaded === undefined) this.#forgetPartial(blob)
+    else this.#ledger.adjust(held - (before === undefined ? 0 : heldBytes(before)))
     const reservation = await this.#ledger.reserve(geometry.sizeBytes - held)
     try {
       const files = await openPartialFiles(layout, blob, geometry, loaded)
@@ -283,6 +291,7 @@ class DiskStore implements BlobStore {
   }
 
   #forgetComplete(blob: BlobId): void {
+    this.#open.forget(blob)
     this.#headers.delete(blob)
     this.#ledger.adjust(-(this.#complete.get(blob) ?? 0))
     this.#complete.delete(blob)

@@ -94,7 +94,11 @@ export function createFileHasher(
 
   function spawn(): PoolWorker {
     // Options of the process (`--input-type`, `--import`) are not meant for this program.
-    const worker = new Worker(options.workerFile ?? DEFAULT_WORKER, { execArgv: [] })
+    const worker = new Worker(options.workerFile ?? DEFAULT_WORKER, {
+      execArgv: [],
+      // It makes few objects and reuses its one buffer; the usual young generation would grow to tens of megabytes.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    })
     const owner: PoolWorker = { worker, jobs: new Map() }
     pool.add(owner)
     worker.on('message', (message: FromHashWorker) => onMessage(owner, message))

@@ -6,10 +6,12 @@ import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
 import {
   decodeJournal,
+  decodeJournalMarks,
   encodeChunkSlot,
   encodeJournalHeader,
   encodeSyncSlot,
   type JournalContent,
+  type JournalMarks,
   SLOT_BYTES,
 } from './chunk-codec.ts'
 import {
@@ -23,13 +25,34 @@ import {
 
 /** Reads a partial blob's journal; undefined when there is none or it is not this blob's. @throws `store-corrupt` */
 export async function readJournal(path: string, blob: BlobId): Promise<JournalContent | undefined> {
+  const bytes = await readBytes(path)
+  return bytes === undefined ? undefined : decodeJournal(bytes, blob)
+}
+
+/** Memory in which one journal after the other is read. */
+export interface Scratch {
+  bytes: Buffer
+}
+
+/** As {@link readJournal}, only which chunks it marks. */
+export async function readJournalMarks(
+  path: string,
+  blob: BlobId,
+  scratch: Scratch,
+): Promise<JournalMarks | undefined> {
+  const bytes = await readBytes(path, scratch)
+  return bytes === undefined ? undefined : decodeJournalMarks(bytes, blob)
+}
+
+async function readBytes(path: string, scratch?: Scratch): Promise<Buffer | undefined> {
   const handle = await openForReading(path)
   if (handle === undefined) return undefined
   try {
     const { size } = await handle.stat()
-    const bytes = Buffer.alloc(size)
+    if (scratch !== undefined && scratch.bytes.byteLength < size) scratch.bytes = Buffer.allocUnsafeSlow(size)
+    const bytes = scratch?.bytes.subarray(0, size) ?? Buffer.allocUnsafeSlow(size)
     await readFully(handle, bytes, 0, path)
-    return decodeJournal(bytes, blob)
+    return bytes
   } finally {
     await handle.close()
   }
@@ -47,6 +70,18 @@ export async function writeJournal(
   const slots = [...chunks].map(([index, voucher]) => encodeChunkSlot(header.seed, index, voucher))
   const synced = slots.length === 0 ? [] : [encodeSyncSlot(header.seed, slots.length)]
   await writeWhole(path, Buffer.concat([header.bytes, ...slots, ...synced]), temp)
+}
+
+/** Says in a journal that nobody has open that all its chunks are synced, which they must be. */
+export async function markSynced(path: string, { headerBytes, slots, seed }: JournalMarks): Promise<void> {
+  const handle = await openForWriting(path)
+  try {
+    // Over the torn end of the last write, if any, which is shorter.
+    await writeFully(handle, encodeSyncSlot(seed, slots), headerBytes + slots * SLOT_BYTES)
+    await handle.datasync()
+  } finally {
+    await handle.close()
+  }
 }
 
 export interface JournalFile {

@@ -3,11 +3,11 @@
 import type { FileHandle } from 'node:fs/promises'
 import { rm } from 'node:fs/promises'
 import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
-import { messageOf, ShoalError } from '@shoal/protocol/errors.ts'
+import { hasCode, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import { type JournalFile, openJournal, readJournal, writeJournal } from './journal-file.ts'
 import type { StoreLayout } from './layout.ts'
-import { type LoadedPartial, loadPartial } from './recovery.ts'
+import { type LoadedPartial, loadPartial, type UncheckedPartials } from './recovery.ts'
 import { ensureDirectory, openForWriting, type StoreLog, storeError } from './store-files.ts'
 
 export interface OpenFiles {
@@ -21,7 +21,17 @@ export async function findPartial(
   blob: BlobId,
   geometry: ChunkGeometry,
   log: StoreLog,
+  unchecked?: UncheckedPartials,
 ): Promise<LoadedPartial | undefined> {
+  try {
+    await unchecked?.settle(blob)
+  } catch (error) {
+    // A full disk or too many open files say nothing about what lies there.
+    if (!hasCode(error, 'store-corrupt')) throw error
+    log('warn', 'partial blob dropped: cannot be checked', { blob, reason: error.message })
+    await dropPartial(layout, blob)
+    return undefined
+  }
   try {
     const loaded = await loadPartial(layout, blob)
     if (loaded?.content.geometry.text === geometry.text) return loaded

@@ -37,6 +37,11 @@ export class WeightedCache<V> {
     this.#held -= entry.weight
   }
 
+  /** Deletes every entry whose key `matches`. */
+  deleteWhere(matches: (key: string) => boolean): void {
+    for (const key of [...this.#entries.keys()]) if (matches(key)) this.delete(key)
+  }
+
   clear(): void {
     this.#entries.clear()
     this.#held = 0

@@ -2,8 +2,6 @@
 // 4 MiB, and allocating and zeroing one for each request would cost more than moving its bytes.
 import { DEFAULT_CHUNK_BYTES } from '@shoal/protocol/chunks.ts'
 
-/** Chunks of the usual size whose buffers are kept for reuse. */
-const MAX_KEPT_CHUNKS = 12
 /** Smaller buffers are not worth keeping. */
 const LEAST_KEPT_BYTES = 256 * 1024
 
@@ -16,12 +14,17 @@ export class SpareBuffers {
   #keptBytes = 0
 
   /**
-   * @param maxChunks of the usual size, that are kept while nobody uses them
-   * @param isShared worker threads can be given them
+   * @param maxBytes that are kept while nobody uses them
+   * @param isShared worker threads can be given the buffers
    */
-  constructor(maxChunks: number, isShared = false) {
-    this.#maxBytes = maxChunks * DEFAULT_CHUNK_BYTES
+  constructor(maxBytes: number, isShared = false) {
+    this.#maxBytes = maxBytes
     this.#isShared = isShared
+  }
+
+  /** Free buffers, for reuse. */
+  get keptBytes(): number {
+    return this.#keptBytes
   }
 
   /** Exactly `length` bytes of arbitrary content. */
@@ -33,10 +36,6 @@ export class SpareBuffers {
     return new Uint8Array(kept ?? this.#allocate(sizeBytes), 0, length)
   }
 
-  #allocate(sizeBytes: number): ArrayBufferLike {
-    return this.#isShared ? new SharedArrayBuffer(sizeBytes) : Buffer.allocUnsafeSlow(sizeBytes).buffer
-  }
-
   /** Nobody uses the buffer any more. */
   keep(buffer: Uint8Array): void {
     const { byteLength: sizeBytes } = buffer.buffer
@@ -46,6 +45,16 @@ export class SpareBuffers {
     if (kept === undefined) this.#free.set(sizeBytes, [buffer.buffer])
     else kept.push(buffer.buffer)
   }
+
+  /** Lets go of kept buffers until no more than `bytes` are left. */
+  dropBeyond(bytes: number): void {
+    for (const [sizeBytes, kept] of this.#free)
+      while (this.#keptBytes > bytes && kept.pop() !== undefined) this.#keptBytes -= sizeBytes
+  }
+
+  #allocate(sizeBytes: number): ArrayBufferLike {
+    return this.#isShared ? new SharedArrayBuffer(sizeBytes) : Buffer.allocUnsafeSlow(sizeBytes).buffer
+  }
 }
 
 export class ChunkBuffers {
@@ -53,41 +62,62 @@ export class ChunkBuffers {
   readonly #spare: SpareBuffers
   readonly #waiting = new Set<() => void>()
   #lentBytes = 0
+  #isShort = false
 
   /** @param isShared worker threads can be given the buffers */
   constructor(limitBytes: number, isShared = false) {
     this.#limitBytes = limitBytes
-    this.#spare = new SpareBuffers(MAX_KEPT_CHUNKS, isShared)
+    this.#spare = new SpareBuffers(limitBytes, isShared)
   }
 
   get lentBytes(): number {
     return this.#lentBytes
   }
 
+  /** Free buffers, for reuse. */
+  get keptBytes(): number {
+    return this.#spare.keptBytes
+  }
+
   /** How many chunks of the largest usual size may be asked for now. */
   get room(): number {
+    if (this.#isShort) return 0
     return Math.max(0, Math.floor((this.#limitBytes - this.#lentBytes) / DEFAULT_CHUNK_BYTES))
   }
 
   /** Exactly `length` bytes of arbitrary content. Never refuses: callers look at {@link room} first. */
   take(length: number): Uint8Array {
     this.#lentBytes += length
-    return this.#spare.take(length)
+    const buffer = this.#spare.take(length)
+    this.#spare.dropBeyond(this.#limitBytes - this.#lentBytes)
+    return buffer
   }
 
   /** Nobody may use the buffer any more. */
   give(buffer: Uint8Array): void {
     this.#lentBytes -= buffer.byteLength
-    this.#spare.keep(buffer)
-    for (const wake of [...this.#waiting]) {
-      this.#waiting.delete(wake)
-      wake()
-    }
+    if (!this.#isShort) this.#spare.keep(buffer)
+    this.#spare.dropBeyond(this.#limitBytes - this.#lentBytes)
+    this.#wake()
+  }
+
+  /** While memory is short there is no room, and nothing is kept for reuse. */
+  beShort(isShort: boolean): void {
+    this.#isShort = isShort
+    if (isShort) this.#spare.dropBeyond(0)
+    else this.#wake()
   }
 
   /** Calls `wake` once when a buffer is given back. The returned function takes that back. */
   whenGiven(wake: () => void): () => void {
     this.#waiting.add(wake)
     return () => this.#waiting.delete(wake)
+  }
+
+  #wake(): void {
+    for (const wake of [...this.#waiting]) {
+      this.#waiting.delete(wake)
+      wake()
+    }
   }
 }
