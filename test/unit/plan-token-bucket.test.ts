@@ -58,12 +58,14 @@ test('without a rate nobody waits, and a rate set later holds from then on', () 
   assert.equal(bucket.take(1e12, 5_000), 0)
 })
 
-test('a debt is paid off at the new rate, and a clock that stands still or goes back gives nothing', () => {
+test('a debt is paid off at a higher rate sooner and at a lower one no later, and a clock that stands still or goes back gives nothing', () => {
   const bucket = new TokenBucket(RATE, 0)
   assert.equal(bucket.take(100_000 + RATE, 0), 1_000)
   bucket.setRate(2 * RATE, 0)
   assert.equal(bucket.take(0, 0), 500)
   assert.equal(bucket.take(0, -5_000), 500)
+  bucket.setRate(RATE / 1_000, 0)
+  assert.equal(bucket.take(0, 0), 500)
 })
 
 test('a piece takes about 20 ms at the rate, within bounds', () => {
