@@ -12,12 +12,12 @@ import { Downloader } from './downloader.ts'
 import { loadHashing } from './hashing.ts'
 import { createHealth } from './health.ts'
 import { withoutHearsay } from './hearsay.ts'
+import { HostLimits, type MachineLoad } from './host-limits.ts'
 import type { Host } from './host-port.ts'
 import { hostStatus } from './host-status.ts'
 import { createHubApi } from './http/hub-api.ts'
 import { createNodeApi } from './http/node-api.ts'
 import { createHttpServer } from './http/server.ts'
-import { BandwidthLimits } from './limits.ts'
 import type { ProgramLog } from './logging.ts'
 import { createMetrics } from './metrics.ts'
 import { ModelKeeper } from './models.ts'
@@ -69,6 +69,7 @@ export interface AgentDeps {
   readonly version: string
   readonly pid: number
   readonly nodeVersion: string
+  readonly machine: MachineLoad
   /** Background work failed unexpectedly: the program is to end in order. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -129,8 +130,12 @@ async function startParts(
   const vouchers = new Vouchers(signatures, (bytes) => hashing.blake3(bytes))
   const rights = new ReadRights({ self: identity.peer, signatures, publicKeyOf: publicKeyOfPeer, clock })
   const records = await learningRecords(disk.records, rights)
-  const limits = new BandwidthLimits(settings.limits, clock)
-  const givesNothing = () => !limits.givesToPeers
+  const limits = new HostLimits(settings.limits, settings.limitRules, {
+    ...deps,
+    peers: () => mesh.peers(),
+    storagePath: settings.storage.path,
+  })
+  const givesNothing = () => !limits.paces.givesToPeers
   const rates = new ObservedRates()
   const quotas = new OriginQuotas(clock)
   const totals = new ByteTotals(metrics, (from, bytes) => rates.note(from, bytes, clock.now()))
@@ -165,7 +170,7 @@ async function startParts(
       clock,
       random,
       log: log.byLevel,
-      pace: limits,
+      pace: limits.paces,
       onGossip: (topic, verdict) => metrics.gossip(topic, verdict),
       onFailure,
     },
@@ -191,7 +196,8 @@ async function startParts(
         metrics.originRateLimitRemaining(remaining)
         quotas.seen(bucket, remaining)
       },
-      pace: limits.fromOrigin,
+      pace: limits.paces.fromOrigin,
+      origin: limits.origin,
     },
   )
   const catalog = createCatalog(
@@ -226,6 +232,7 @@ async function startParts(
     rights,
     buffers: new ChunkBuffers(CHUNK_MEMORY_BYTES),
     counters: totals.counters,
+    downloadPace: () => limits.paces.download(),
     self: identity.peer,
     // A quarter of the connections stays for metadata.
     originDepth: Math.max(1, Math.floor(settings.connections.maxPerHost * 0.75)),
@@ -306,6 +313,7 @@ async function startParts(
         mesh,
         store,
         http: () => http.url,
+        limits,
         notReadyBecause,
         totals: () => ({ ...totals.now, sentToClientsBytes: http.sentBytes }),
       }),
@@ -335,17 +343,8 @@ async function startParts(
       await uploads.close()
     },
   }
-  const stopParts = await startAll([
-    closing,
-    plans,
-    mesh,
-    site.budget,
-    swarm,
-    downloader,
-    models,
-    health,
-    http,
-  ])
+  const parts = [closing, limits, plans, mesh, site.budget, swarm, downloader, models, health, http]
+  const stopParts = await startAll(parts)
   ready = true
   return {
     get http() {

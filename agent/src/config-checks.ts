@@ -6,6 +6,7 @@ import { isLoopbackHost } from '@shoal/protocol/listen-address.ts'
 import { parsedBy } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
 import { MeshSecret } from './net/mesh-secret.ts'
+import { minuteOfDay } from './plan/limit-hours.ts'
 
 export const GIGABYTE = 1_000_000_000
 export const BYTES_PER_MEGABIT = 125_000
@@ -27,6 +28,28 @@ export const limitMbps = z
   .number(MBPS)
   .max(8_000_000, MBPS)
   .refine((mbps) => mbps === 0 || mbps >= 1, MBPS)
+
+const TIME = 'expected a time of day from 00:00 to 24:00, as in "09:00"'
+
+/** `09:00` as minutes since midnight; `24:00` is midnight. */
+export const timeOfDay = z.string(TIME).transform((text, context): number => {
+  const minute = minuteOfDay(text.trim())
+  if (minute !== undefined) return minute
+  context.addIssue({ code: 'custom', message: TIME })
+  return z.NEVER
+})
+
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const
+
+/** Days of the week by number; 0 is Sunday. */
+export const dayList = z
+  .array(
+    z.enum(DAYS, `expected days, each one of ${[...DAYS.slice(1), 'sun'].join(', ')}`),
+    'expected a list of days',
+  )
+  .min(1, 'expected at least one day')
+  .max(7, 'a week has 7 days')
+  .transform((days): number[] => days.map((day) => DAYS.indexOf(day)))
 
 /** The mesh secret as text. */
 export const meshSecret = parsedBy((text) => MeshSecret.parse(text), 'expected 64 hexadecimal digits')

@@ -13,6 +13,7 @@ import {
 import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
 import { label, limitMbps, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
+import { LIMIT_SETTINGS } from './config-limit-keys.ts'
 
 export const DEFAULT_HTTP_PORT = 8001
 const PETABYTES = 1_000_000
@@ -65,37 +66,7 @@ export const AGENT_SETTINGS = {
     about:
       'Most that is received from peers and the origin together, in megabits a second (1 Mbit = 125,000 bytes). 0: no limit. `shoal limits --down` changes it while the agent runs.',
   }),
-  'bandwidth_management.global_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about: 'The same; when both are set, the lower one counts.',
-  }),
-  'bandwidth_management.origin_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is received from the origin, in megabits a second. 0: no limit. `shoal limits --origin` changes it.',
-  }),
-  'bandwidth_management.upload_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is sent to peers together, in megabits a second. 0: no limit. `shoal limits --up` changes it.',
-  }),
-  'bandwidth_management.upload_per_peer_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is sent to one peer, in megabits a second. 0: no limit. `shoal limits --up-per-peer` changes it.',
-  }),
+  ...LIMIT_SETTINGS,
   'connection_settings.max_connections_per_host': setting({
     kind: 'number',
     schema: wholeNumber(1, 64, 'connections'),

@@ -7,7 +7,7 @@ import { formatListenAddress, isLoopbackHost, type ListenAddress } from '@shoal/
 import type { LogLevel } from '@shoal/protocol/setting-checks.ts'
 import { configError, resolveSettings, type Setting, shown } from '@shoal/protocol/settings.ts'
 import { type ConfigFile, findConfigFile } from '@shoal/protocol/settings-file.ts'
-import { BYTES_PER_MEGABIT, GIGABYTE, pointsAtItself } from './config-checks.ts'
+import { GIGABYTE, pointsAtItself } from './config-checks.ts'
 import {
   AGENT_SETTINGS,
   type AgentSettingKey,
@@ -15,6 +15,8 @@ import {
   ENVIRONMENT_ONLY,
 } from './config-keys.ts'
 import { COORDINATOR_KEYS, LATER_KEYS, LATER_VARIABLES, OTHER_VARIABLES } from './config-later.ts'
+import { limitRulesOf, limitsOf } from './config-limit-keys.ts'
+import type { LimitRules } from './host-limits.ts'
 import { readHubToken } from './hub-token.ts'
 import type { LimitValues } from './limits-port.ts'
 import { MeshSecret } from './net/mesh-secret.ts'
@@ -40,6 +42,8 @@ export interface Settings {
   }
   /** Bandwidth limits at the start. */
   readonly limits: LimitValues
+  /** What changes them by itself. */
+  readonly limitRules: LimitRules
   /** undefined: only the limit of the format. */
   readonly maxFileBytes: number | undefined
   readonly planRecord: string | undefined
@@ -226,15 +230,8 @@ async function toSettings(
       retryBackoffFactor: values['connection_settings.retry_backoff_factor'],
       maxRetryDelayMs: values['connection_settings.max_retry_delay_seconds'] * 1000,
     },
-    limits: {
-      up: values['mesh.serve_peers'] ? rateOrNone(values['bandwidth_management.upload_limit_mbps']) : 0,
-      upPerPeer: rateOrNone(values['bandwidth_management.upload_per_peer_limit_mbps']),
-      down: rateOrNone(
-        values['downloads.bandwidth_limit_mbps'],
-        values['bandwidth_management.global_limit_mbps'],
-      ),
-      origin: rateOrNone(values['bandwidth_management.origin_limit_mbps']),
-    },
+    limits: limitsOf(values),
+    limitRules: limitRulesOf(values, problems),
     maxFileBytes: bytesOrNone(values['security.max_file_size_gb']),
     logLevel: values['logging.level'],
     planRecord: values['logging.plan_record'],
@@ -259,12 +256,6 @@ async function toSettings(
 
 function bytesOrNone(gigabytes: number): number | undefined {
   return gigabytes === 0 ? undefined : Math.floor(gigabytes * GIGABYTE)
-}
-
-/** The lowest of them that is a limit, in bytes a second. */
-function rateOrNone(...megabits: readonly number[]): number | undefined {
-  const limits = megabits.filter((mbps) => mbps > 0)
-  return limits.length === 0 ? undefined : Math.min(...limits) * BYTES_PER_MEGABIT
 }
 
 /** `~` is the home; relative paths start at the file that names them, else at the working directory. */
@@ -304,10 +295,23 @@ function toShown(one: Setting): ShownSetting {
 export function starterConfig(): Record<string, Record<string, unknown>> {
   const sections: Record<string, Record<string, unknown>> = {}
   for (const [key, row] of Object.entries(AGENT_SETTINGS)) {
-    const [section, name] = key.split('.')
+    const [section, ...names] = key.split('.')
+    const name = names.pop()
     if (section === undefined || name === undefined) throw new Error(`a setting needs a section: ${key}`)
     if (row.initial === undefined) continue
-    sections[section] = { ...sections[section], [name]: row.initial }
+    let inner = within(sections, section)
+    for (const part of names) inner = within(inner, part)
+    inner[name] = row.initial
   }
   return sections
+}
+
+/** The object under that name, made when it is not there. */
+function within(
+  outer: Record<string, Record<string, unknown> | unknown>,
+  name: string,
+): Record<string, unknown> {
+  const inner = (outer[name] ?? {}) as Record<string, unknown>
+  outer[name] = inner
+  return inner
 }

@@ -1,5 +1,6 @@
 // The agent as a process: log, signals, the ready files, exit codes. Everything else is handed in.
 import { readFileSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { messageOf } from '@shoal/protocol/errors.ts'
 import { AGENT_READY_FILE, removeReadyFile, writeReadyFile } from '@shoal/protocol/ready-file.ts'
@@ -50,6 +51,14 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
     version,
     pid: process.pid,
     nodeVersion: process.version,
+    machine: {
+      loadAverage: () => loadavg()[0] ?? 0,
+      processors: availableParallelism(),
+      ownCpuMs() {
+        const { user, system } = process.cpuUsage()
+        return (user + system) / 1000
+      },
+    },
     onFailure,
   })
   const files = [

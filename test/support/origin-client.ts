@@ -56,8 +56,12 @@ export function testClient(context: Pick<TestContext, 'after'>, options: ClientO
       via: () => loop.outgoing(),
       onOriginRequest: (kind, status) => requests.push(`${kind} ${status}`),
       onRateLimit: (bucket, remaining) => limits.push(`${bucket} ${remaining}`),
-      onBytes: (count) => {
-        bytes += count
+      origin: {
+        closed: () => undefined,
+        onBytes: (count) => {
+          bytes += count
+        },
+        onConnected: () => {},
       },
       ...(options.resolveHost === undefined ? {} : { resolveHost: options.resolveHost }),
     },

@@ -44,6 +44,8 @@ export interface EgressDeps {
   /** Every request that left: `failed` when no answer came. */
   readonly onRequest: (kind: OriginBucket, status: number | 'failed') => void
   readonly onRateLimit?: ((bucket: string, remaining: number) => void) | undefined
+  /** A connection for answers with bytes of files was opened. */
+  readonly onConnected?: ((address: string, port: number) => void) | undefined
 }
 
 export interface EgressRequest {
@@ -90,7 +92,7 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
     timeout: options.connectTimeoutMs,
     lookup: guard.lookup,
   })
-  const agentOf = (connections: number) =>
+  const agentOf = (connections: number, onConnected?: EgressDeps['onConnected']) =>
     new Agent({
       connections,
       pipelining: 1,
@@ -110,13 +112,14 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
             socket.destroy()
             return callback(refusal as Error, null)
           }
+          onConnected?.(socket.remoteAddress ?? '', socket.remotePort ?? 0)
           callback(null, socket)
         })
       },
     })
   // Answers about files never queue behind their bodies: a quarter of the connections is theirs.
   const controlShare = options.maxPerHost === 1 ? 0 : Math.max(1, Math.floor(options.maxPerHost / 4))
-  const contentAgent = agentOf(options.maxPerHost - controlShare)
+  const contentAgent = agentOf(options.maxPerHost - controlShare, deps.onConnected)
   const controlAgent = controlShare === 0 ? contentAgent : agentOf(controlShare)
 
   const isUpstream = (url: URL) => url.origin === upstream.origin

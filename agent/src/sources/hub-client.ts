@@ -5,6 +5,7 @@ import { hasCode, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Commit, isCommit, type Repo, type Revision } from '@shoal/protocol/ids.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import type { Settings } from '../config.ts'
+import type { OriginWatch } from '../host-limits.ts'
 import type { Pace } from '../limits-port.ts'
 import type { OriginBucket } from '../plan/origin-buckets.ts'
 import type { ResolveHost } from './connect-guard.ts'
@@ -46,8 +47,8 @@ export interface HubClientDeps {
   readonly via: () => string
   /** For metrics: every request that left; `failed` when no answer came. */
   readonly onOriginRequest: (kind: OriginBucket, status: number | 'failed') => void
-  /** For metrics: bytes of file content as they arrive. */
-  readonly onBytes?: (bytes: number) => void
+  /** Who counts the bytes of files and may close the origin to them. */
+  readonly origin?: OriginWatch
   /** For metrics: what `RateLimit` says is left of `api`, `pages` or `resolvers`. */
   readonly onRateLimit?: (bucket: string, remaining: number) => void
   readonly resolveHost?: ResolveHost
@@ -99,6 +100,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
             resolveHost: deps.resolveHost,
             onRequest: deps.onOriginRequest,
             onRateLimit: deps.onRateLimit,
+            onConnected: (address, port) => deps.origin?.onConnected(address, port),
           },
         ),
       ),
@@ -210,7 +212,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
         rule: transfers,
         clock,
         random: deps.random,
-        onBytes: deps.onBytes,
+        watch: deps.origin,
         pace: deps.pace,
         links: deps.links,
       }),
