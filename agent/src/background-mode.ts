@@ -10,12 +10,12 @@ import type { Log } from './log.ts'
 import type { PeerStatus } from './net/mesh.ts'
 import { BackgroundRate, BaseDelay } from './plan/background-rate.ts'
 
-const PROBE_MS = 200
+const PROBE_MS = 150
 const PROBE_TIMEOUT_MS = 1_000
 /** How soon it begins once it is switched on. */
 const OFF_MS = 500
 /** Rates are those of about the last so many probes. */
-const WINDOW = 3
+const WINDOW = 4
 /** Peers measured at once, of those who send and of those who take. */
 const MAX_PEERS = 2
 const MAX_WAYS = 256

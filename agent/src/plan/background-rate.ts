@@ -2,30 +2,31 @@
 // time a packet takes beyond the shortest known; while there is one the rate falls, fast; without one it grows, slowly. Sets nothing.
 
 /** A longer queue than this is somebody's: TCP fills queues to the brim, this leaves them all but empty. */
-const TARGET_MS = 6
+const TARGET_MS = 3
 /** 1 Mbit/s: below it other hosts would take this one for dead. */
 export const BACKGROUND_FLOOR = 125_000
 const FIRST_RATE = 8 * BACKGROUND_FLOOR
 const MOST = 1e12
+/** A queue that stands for so long is no burst of our own; until then the rate is only held. */
+const CONFIRM_MS = 300
 /** When the queue is our own doing: what comes in is about the rate we allow. */
-const OWN_CUT = 0.85
+const OWN_CUT = 0.8
 /** When less comes in than we allow, others took their part: then there is a foreground. */
-const FOREIGN_SHARE = 0.7
+const FOREIGN_SHARE = 0.8
 const FOREIGN_CUT = 0.3
-const NEXT_CUT = 0.5
+/** The queue has stood since the last cut: it is not ours. */
+const NEXT_CUT = 0.35
 /** What is on its way, in windows that are open and buffers that are full, comes in spite of a cut: no second one before this. */
-const OWN_SETTLE_MS = 700
+const OWN_SETTLE_MS = 600
 const FOREIGN_SETTLE_MS = 400
 const NEXT_SETTLE_MS = 300
-/** After so long without a queue a new one is judged anew. */
-const EPISODE_MS = 2_000
 /** Growth begins after so long without a queue. */
-const QUIET_MS = 400
+const QUIET_MS = 150
 /** Each second: up to what the link carried last, and beyond it. */
-const FAST_GROWTH = 2
-const SLOW_GROWTH = 1.04
+const FAST_GROWTH = 3
+const SLOW_GROWTH = 1.35
 /** Nobody needs a rate that is never reached. */
-const HEADROOM = 1.25
+const HEADROOM = 1.5
 
 export class BackgroundRate {
   #rate = FIRST_RATE
@@ -33,7 +34,9 @@ export class BackgroundRate {
   #known = MOST
   #at: number
   #quietSince: number | undefined
-  #cutAt = Number.NEGATIVE_INFINITY
+  #queuedSince: number | undefined
+  /** There was no queue since the last cut: a new one is judged anew. */
+  #emptied = true
   #settledAt = Number.NEGATIVE_INFINITY
 
   constructor(now: number) {
@@ -59,23 +62,26 @@ export class BackgroundRate {
 
   #queued(flowing: number, now: number): void {
     this.#quietSince = undefined
-    if (now < this.#settledAt) return
+    this.#queuedSince ??= now
+    if (now < this.#settledAt || now - this.#queuedSince < CONFIRM_MS) return
     const carried = Math.min(this.#rate, flowing)
-    if (now - this.#cutAt > EPISODE_MS) {
+    if (this.#emptied) {
       const foreign = flowing < FOREIGN_SHARE * this.#rate
-      this.#known = Math.max(BACKGROUND_FLOOR, OWN_CUT * OWN_CUT * carried)
+      this.#known = Math.max(BACKGROUND_FLOOR, OWN_CUT * carried)
       this.#cut(carried * (foreign ? FOREIGN_CUT : OWN_CUT), foreign ? FOREIGN_SETTLE_MS : OWN_SETTLE_MS, now)
     } else this.#cut(this.#rate * NEXT_CUT, NEXT_SETTLE_MS, now)
   }
 
   #cut(rate: number, settleMs: number, now: number): void {
     this.#rate = Math.max(BACKGROUND_FLOOR, Math.min(this.#rate, rate))
-    this.#cutAt = now
+    this.#emptied = false
     this.#settledAt = now + settleMs
   }
 
   #quiet(flowing: number, now: number, elapsedMs: number): void {
     this.#quietSince ??= now
+    this.#queuedSince = undefined
+    this.#emptied = true
     if (now - this.#quietSince < QUIET_MS) return
     const most = Math.max(FIRST_RATE, HEADROOM * flowing)
     if (this.#rate >= most) return
@@ -84,6 +90,8 @@ export class BackgroundRate {
   }
 }
 
+/** Probes of which the shortest counts. */
+const SHORTEST_OF = 3
 const BASE_PART_MS = 60_000
 const BASE_PARTS = 10
 /** A queue that never empties for so long is no queue: the way has become longer. */
@@ -92,16 +100,18 @@ const NEW_WAY_MS = 30 * 60_000
 /** The shortest time of the last minutes, and how much longer the way takes now. */
 export class BaseDelay {
   readonly #parts: { readonly since: number; least: number }[] = []
-  #last = Number.POSITIVE_INFINITY
+  readonly #last: number[] = []
   #emptyAt: number | undefined
 
   /**
-   * Of two in a row the shorter counts: a program that is not given the processor for a moment looks like a queue.
+   * Of some in a row the shortest counts. Somebody who fills the link makes a queue that stands; a burst of our own makes one that is
+   * gone with the next probe, and so does a program that is not given the processor for a moment.
    * @returns the queue in milliseconds
    */
   sample(delayMs: number, now: number): number {
-    const shorter = Math.min(delayMs, this.#last)
-    this.#last = delayMs
+    this.#last.push(delayMs)
+    if (this.#last.length > SHORTEST_OF) this.#last.shift()
+    const shortest = Math.min(...this.#last)
     let part = this.#parts.at(-1)
     if (part === undefined || now - part.since >= BASE_PART_MS) {
       part = { since: now, least: delayMs }
@@ -113,7 +123,7 @@ export class BaseDelay {
     // While there is a queue all the time, what was known before it is all that tells of it.
     const mayForget = stuck < BASE_PART_MS || stuck > NEW_WAY_MS
     while (this.#parts.length > (mayForget ? BASE_PARTS : NEW_WAY_MS / BASE_PART_MS)) this.#parts.shift()
-    const queueMs = shorter - Math.min(...this.#parts.map(({ least }) => least))
+    const queueMs = shortest - Math.min(...this.#parts.map(({ least }) => least))
     if (queueMs <= TARGET_MS) this.#emptyAt = now
     return Math.max(0, queueMs)
   }
