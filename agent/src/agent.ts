@@ -100,7 +100,8 @@ function createDiskParts(settings: Settings, { clock, log }: AgentDeps) {
   const { path, limitBytes } = settings.storage
   const layout = storeLayout(path)
   const index = createIndexDb({ path: layout.index, log: log.byLevel })
-  const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel })
+  const { hashThreads } = settings.cpu
+  const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel, hashThreads })
   const records = createDiskRecords({ path: layout.records, temp: layout.temp, log: log.byLevel })
   const view = createHubView({
     path: layout.hub,

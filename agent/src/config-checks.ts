@@ -51,6 +51,20 @@ export const dayList = z
   .max(7, 'a week has 7 days')
   .transform((days): number[] => days.map((day) => DAYS.indexOf(day)))
 
+/** Processors by number. */
+export const processorList = z
+  .array(
+    z
+      .int('expected numbers of processors')
+      .min(0, 'a processor has a number from 0')
+      .max(4095, 'at most 4095'),
+    'expected a list of processors, as in [0, 1]',
+  )
+  .min(1, 'expected at least one processor')
+  .max(4096, 'at most 4096')
+
+export const programPriority = z.enum(['low', 'normal', 'high'], 'expected low, normal or high')
+
 /** The mesh secret as text. */
 export const meshSecret = parsedBy((text) => MeshSecret.parse(text), 'expected 64 hexadecimal digits')
 

@@ -13,6 +13,7 @@ import {
 import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
 import { label, limitMbps, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
+import { CPU_SETTINGS } from './config-cpu-keys.ts'
 import { LIMIT_SETTINGS } from './config-limit-keys.ts'
 
 export const DEFAULT_HTTP_PORT = 8001
@@ -102,6 +103,21 @@ export const AGENT_SETTINGS = {
     env: [],
     about: 'Longest pause between retries, in seconds.',
   }),
+  'connection_settings.keep_alive_enabled': setting({
+    kind: 'boolean',
+    schema: flag,
+    initial: true,
+    env: [],
+    about: 'Use a connection to the origin for more than one request. When off, each has its own.',
+  }),
+  'connection_settings.compression_enabled': setting({
+    kind: 'boolean',
+    schema: flag,
+    initial: true,
+    env: [],
+    about: 'Let the origin compress metadata. Bytes of files are never compressed on the way.',
+  }),
+  ...CPU_SETTINGS,
   'security.max_file_size_gb': setting({
     kind: 'number',
     schema: amount(0, 5000, 'gigabytes (1 GB = 1,000,000,000 bytes)'),

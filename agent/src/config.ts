@@ -8,6 +8,7 @@ import type { LogLevel } from '@shoal/protocol/setting-checks.ts'
 import { configError, resolveSettings, type Setting, shown } from '@shoal/protocol/settings.ts'
 import { type ConfigFile, findConfigFile } from '@shoal/protocol/settings-file.ts'
 import { GIGABYTE, pointsAtItself } from './config-checks.ts'
+import { type CpuSettings, cpuOf } from './config-cpu-keys.ts'
 import {
   AGENT_SETTINGS,
   type AgentSettingKey,
@@ -39,7 +40,12 @@ export interface Settings {
     readonly readTimeoutMs: number
     readonly retryBackoffFactor: number
     readonly maxRetryDelayMs: number
+    /** A connection serves more than one request. */
+    readonly keepAlive: boolean
+    /** Of metadata only. */
+    readonly compression: boolean
   }
+  readonly cpu: CpuSettings
   /** Bandwidth limits at the start. */
   readonly limits: LimitValues
   /** What changes them by itself. */
@@ -229,7 +235,10 @@ async function toSettings(
       readTimeoutMs: values['connection_settings.read_timeout_seconds'] * 1000,
       retryBackoffFactor: values['connection_settings.retry_backoff_factor'],
       maxRetryDelayMs: values['connection_settings.max_retry_delay_seconds'] * 1000,
+      keepAlive: values['connection_settings.keep_alive_enabled'],
+      compression: values['connection_settings.compression_enabled'],
     },
+    cpu: cpuOf(values),
     limits: limitsOf(values),
     limitRules: limitRulesOf(values, problems),
     maxFileBytes: bytesOrNone(values['security.max_file_size_gb']),

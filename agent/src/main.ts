@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { startAgent } from './agent.ts'
 import type { LoadedSettings } from './config.ts'
 import { createLog } from './logging.ts'
+import { tuneProcess } from './process-tuning.ts'
 
 export interface RunOptions {
   readonly settings: LoadedSettings
@@ -21,6 +22,7 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
   const { settings, warnings } = loaded
   const log = createLog(settings.logLevel)
   for (const warning of warnings) log.warn({}, warning)
+  await tuneProcess(settings.cpu, process.pid, log)
   let end: (code: number) => void = () => {}
   const ended = new Promise<number>((resolve) => {
     end = resolve

@@ -70,6 +70,7 @@ const DEFAULT_PACE_WAIT_MS = 5_000
 export function createHubClient(options: HubClientOptions, deps: HubClientDeps): HubClient {
   const { clock } = deps
   const budgets = deps.budgets ?? new OriginBudgets({ clock, random: deps.random, self: '', site: undefined })
+  const { compression: compressed } = options.connections
   const maxPaceWaitMs = options.maxPaceWaitMs ?? DEFAULT_PACE_WAIT_MS
   const rule: RetryRule = {
     maxRetries: options.downloads.maxRetries,
@@ -92,6 +93,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
             readTimeoutMs: options.connections.readTimeoutMs,
             maxPaceWaitMs,
             userAgent: options.userAgent ?? 'shoal',
+            keepAlive: options.connections.keepAlive,
           },
           {
             clock,
@@ -110,15 +112,21 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
     askInOrder(upstreams, rule, deps, ask, request.signal)
 
   /** 200 or an error. `absent`: what a 404 without a code means. */
-  async function fetch(upstream: Upstream, pathAndQuery: string, absent: ErrorCode, request: HubRequest) {
+  async function fetch(
+    upstream: Upstream,
+    pathAndQuery: string,
+    absent: ErrorCode,
+    request: HubRequest,
+    compressed = false,
+  ) {
     const url = new URL(upstream.base + pathAndQuery)
-    const answer = await upstream.egress.get({ url, kind: 'api', ...request })
+    const answer = await upstream.egress.get({ url, kind: 'api', compressed, ...request })
     if (answer.status !== 200) throw await refusalOf(answer, absent, request.token, clock)
     return answer
   }
 
   async function json(upstream: Upstream, pathAndQuery: string, absent: ErrorCode, request: HubRequest) {
-    const answer = await fetch(upstream, pathAndQuery, absent, request)
+    const answer = await fetch(upstream, pathAndQuery, absent, request, compressed)
     const body = await readBody(answer, MAX_PAGE_BYTES)
     return { value: parseHubJson(body, answer.url.host), bytes: body.byteLength, answer }
   }
@@ -172,7 +180,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
     const url = new URL(upstream.base + pathAndQuery)
     if (!url.href.startsWith(`${upstream.base}/api/`))
       throw new ShoalError('bad-request', 'not a path of the API')
-    const answer = await upstream.egress.get({ url, kind: 'api', ...request })
+    const answer = await upstream.egress.get({ url, kind: 'api', compressed, ...request })
     if (answer.status === 408 || answer.status === 429 || answer.status >= 500)
       throw await refusalOf(answer, 'not-found', request.token, clock)
     return {
