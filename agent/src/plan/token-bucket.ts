@@ -1,8 +1,8 @@
 // PURE. A bandwidth limit: bytes a second, a small burst, and debts. Whoever moves bytes is told how long to wait before it moves more,
 // so that a piece is never refused and the mean holds. No clock of its own. Who must take, and who sleeps, is not its business.
 
-/** What may be moved at once after a pause, in milliseconds of the rate. */
-const BURST_MS = 50
+/** What may be moved at once after a pause, in milliseconds of the rate: as long as a busy host may be late. 1 % of 10 s. */
+const BURST_MS = 100
 /** A piece takes about this long, so that many streams that share a slow limit all show signs of life. */
 const PIECE_MS = 20
 const SMALLEST_PIECE_BYTES = 4 * 1024
