@@ -142,7 +142,9 @@ export class BandwidthLimits implements MeshPace {
     const buckets = [...kinds.map((kind) => this.#buckets[kind]), ...(own === undefined ? [] : [own])]
     return {
       get pieceBytes() {
-        return Math.min(...buckets.map((bucket) => bucket.pieceBytes))
+        let least = Number.POSITIVE_INFINITY
+        for (const bucket of buckets) least = Math.min(least, bucket.pieceBytes)
+        return least
       },
       pass(bytes, signal) {
         const now = clock.now()
