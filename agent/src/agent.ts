@@ -11,13 +11,13 @@ import { Downloader } from './downloader.ts'
 import { loadHashing } from './hashing.ts'
 import { createHealth } from './health.ts'
 import { withoutHearsay } from './hearsay.ts'
+import { HostLimits, type MachineLoad } from './host-limits.ts'
 import type { Host } from './host-port.ts'
 import { hostStatus } from './host-status.ts'
 import { createHubApi } from './http/hub-api.ts'
 import { createNodeApi } from './http/node-api.ts'
 import { createHttpServer } from './http/server.ts'
 import { learningRecords } from './learning-records.ts'
-import { BandwidthLimits } from './limits.ts'
 import type { ProgramLog } from './logging.ts'
 import { MemoryBudget, type ProcessMemory } from './memory-budget.ts'
 import { createMetrics } from './metrics.ts'
@@ -66,6 +66,7 @@ export interface AgentDeps {
   readonly pid: number
   readonly nodeVersion: string
   readonly memory: ProcessMemory
+  readonly machine: MachineLoad
   /** Background work failed unexpectedly: the program is to end in order. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -79,7 +80,7 @@ export interface Agent {
 
 /** Starts everything; what was started is stopped again when something fails. @throws ShoalError */
 export async function startAgent(settings: Settings, deps: AgentDeps): Promise<Agent> {
-  const memory = new MemoryBudget(settings.memory, deps.memory, deps, settings.lanes > 0)
+  const memory = new MemoryBudget(settings.memory, deps.memory, deps, settings.cpu.lanes > 0)
   const disk = createDiskParts(settings, deps, memory)
   const stopDisk = await startAll(disk.parts)
   try {
@@ -97,7 +98,8 @@ function createDiskParts(settings: Settings, { clock, log }: AgentDeps, { plan }
   const { path, limitBytes } = settings.storage
   const layout = storeLayout(path)
   const index = createIndexDb({ path: layout.index, log: log.byLevel })
-  const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel })
+  const { hashThreads } = settings.cpu
+  const store = createDiskStore({ path, index, limitBytes, clock, log: log.byLevel, hashThreads })
   const records = createDiskRecords({
     path: layout.records,
     temp: layout.temp,
@@ -133,8 +135,12 @@ async function startParts(
   const vouchers = new Vouchers(signatures, (bytes) => hashing.blake3(bytes))
   const rights = new ReadRights({ self: identity.peer, signatures, publicKeyOf: publicKeyOfPeer, clock })
   const records = await learningRecords(disk.records, rights)
-  const limits = new BandwidthLimits(settings.limits, clock)
-  const givesNothing = () => !limits.givesToPeers
+  const limits = new HostLimits(settings.limits, settings.limitRules, {
+    ...deps,
+    peers: () => mesh.peers(),
+    storagePath: settings.storage.path,
+  })
+  const givesNothing = () => !limits.paces.givesToPeers
   const rates = new ObservedRates()
   const quotas = new OriginQuotas(clock)
   const totals = new ByteTotals(metrics, (from, bytes) => rates.note(from, bytes, clock.now()))
@@ -162,7 +168,7 @@ async function startParts(
       mdns: settings.mesh.mdns,
       secret: async () => settings.mesh.secret ?? loadMeshSecret(settings.mesh.secretFile),
       storagePath: settings.storage.path,
-      lanes: settings.lanes,
+      lanes: settings.cpu.lanes,
     },
     {
       identity,
@@ -171,7 +177,7 @@ async function startParts(
       clock,
       random,
       log: log.byLevel,
-      pace: limits,
+      pace: limits.paces,
       onGossip: (topic, verdict) => metrics.gossip(topic, verdict),
       onFailure,
     },
@@ -197,7 +203,8 @@ async function startParts(
         metrics.originRateLimitRemaining(remaining)
         quotas.seen(bucket, remaining)
       },
-      pace: limits.fromOrigin,
+      pace: limits.paces.fromOrigin,
+      origin: limits.origin,
     },
   )
   const catalog = createCatalog(
@@ -232,6 +239,7 @@ async function startParts(
     rights,
     buffers: memory.arriving,
     counters: totals.counters,
+    downloadPace: () => limits.paces.download(),
     self: identity.peer,
     // A quarter of the connections stays for metadata.
     originDepth: Math.max(1, Math.floor(settings.connections.maxPerHost * 0.75)),
@@ -313,6 +321,7 @@ async function startParts(
         store,
         memory,
         http: () => http.url,
+        limits,
         notReadyBecause,
         totals: () => ({ ...totals.now, sentToClientsBytes: http.sentBytes }),
       }),
@@ -346,6 +355,7 @@ async function startParts(
   const stopParts = await startAll([
     closing,
     memory,
+    limits,
     plans,
     mesh,
     site.budget,

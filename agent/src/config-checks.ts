@@ -7,6 +7,7 @@ import { amount } from '@shoal/protocol/setting-checks.ts'
 import { parsedBy } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
 import { MeshSecret } from './net/mesh-secret.ts'
+import { minuteOfDay } from './plan/limit-hours.ts'
 
 export const GIGABYTE = 1_000_000_000
 export const BYTES_PER_MEGABIT = 125_000
@@ -28,6 +29,42 @@ export const limitMbps = z
   .number(MBPS)
   .max(8_000_000, MBPS)
   .refine((mbps) => mbps === 0 || mbps >= 1, MBPS)
+
+const TIME = 'expected a time of day from 00:00 to 24:00, as in "09:00"'
+
+/** `09:00` as minutes since midnight; `24:00` is midnight. */
+export const timeOfDay = z.string(TIME).transform((text, context): number => {
+  const minute = minuteOfDay(text.trim())
+  if (minute !== undefined) return minute
+  context.addIssue({ code: 'custom', message: TIME })
+  return z.NEVER
+})
+
+const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const
+
+/** Days of the week by number; 0 is Sunday. */
+export const dayList = z
+  .array(
+    z.enum(DAYS, `expected days, each one of ${[...DAYS.slice(1), 'sun'].join(', ')}`),
+    'expected a list of days',
+  )
+  .min(1, 'expected at least one day')
+  .max(7, 'a week has 7 days')
+  .transform((days): number[] => days.map((day) => DAYS.indexOf(day)))
+
+/** Processors by number. */
+export const processorList = z
+  .array(
+    z
+      .int('expected numbers of processors')
+      .min(0, 'a processor has a number from 0')
+      .max(4095, 'at most 4095'),
+    'expected a list of processors, as in [0, 1]',
+  )
+  .min(1, 'expected at least one processor')
+  .max(4096, 'at most 4096')
+
+export const programPriority = z.enum(['low', 'normal', 'high'], 'expected low, normal or high')
 
 /** The mesh secret as text. */
 export const meshSecret = parsedBy((text) => MeshSecret.parse(text), 'expected 64 hexadecimal digits')

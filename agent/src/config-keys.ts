@@ -12,19 +12,10 @@ import {
 } from '@shoal/protocol/setting-checks.ts'
 import { type SettingValues, setting } from '@shoal/protocol/settings.ts'
 import { z } from 'zod'
-import {
-  downloadBufferMb,
-  gcThreshold,
-  label,
-  limitMbps,
-  maxMemoryGb,
-  meshSecret,
-  modelCacheGb,
-  multiaddr,
-  noPreload,
-  originUrl,
-  tokenText,
-} from './config-checks.ts'
+import { label, limitMbps, meshSecret, multiaddr, originUrl, tokenText } from './config-checks.ts'
+import { CPU_SETTINGS } from './config-cpu-keys.ts'
+import { LIMIT_SETTINGS } from './config-limit-keys.ts'
+import { MEMORY_SETTINGS } from './config-memory-keys.ts'
 
 export const DEFAULT_HTTP_PORT = 8001
 const PETABYTES = 1_000_000
@@ -77,77 +68,8 @@ export const AGENT_SETTINGS = {
     about:
       'Most that is received from peers and the origin together, in megabits a second (1 Mbit = 125,000 bytes). 0: no limit. `shoal limits --down` changes it while the agent runs.',
   }),
-  'bandwidth_management.global_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about: 'The same; when both are set, the lower one counts.',
-  }),
-  'bandwidth_management.origin_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is received from the origin, in megabits a second. 0: no limit. `shoal limits --origin` changes it.',
-  }),
-  'bandwidth_management.upload_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is sent to peers together, in megabits a second. 0: no limit. `shoal limits --up` changes it.',
-  }),
-  'bandwidth_management.upload_per_peer_limit_mbps': setting({
-    kind: 'number',
-    schema: limitMbps,
-    initial: 0,
-    env: [],
-    about:
-      'Most that is sent to one peer, in megabits a second. 0: no limit. `shoal limits --up-per-peer` changes it.',
-  }),
-  'memory_management.max_memory_usage_gb': setting({
-    kind: 'number',
-    schema: maxMemoryGb,
-    initial: 0,
-    env: ['SHOAL_MAX_MEMORY_GB', 'ENHANCED_MODEL_MAX_MEMORY_GB'],
-    about:
-      'Memory the agent is to stay below, in gigabytes (1,000,000,000 bytes); buffers get larger or smaller with it. A lower limit of the container counts instead. 0: about 0.35, less where the container or the host has less.',
-  }),
-  'memory_management.download_buffer_size_mb': setting({
-    kind: 'number',
-    schema: downloadBufferMb,
-    initial: 0,
-    env: [],
-    about:
-      'Memory for chunks on their way, over all downloads, in megabytes (1,000,000 bytes). 0: a share of the memory there may be.',
-  }),
-  'memory_management.gc_threshold': setting({
-    kind: 'number',
-    schema: gcThreshold,
-    initial: 0.8,
-    env: [],
-    about:
-      'Share of the memory limit above which garbage is collected at once, free buffers are given up, and downloads and clients get the smallest buffers.',
-  }),
-  'memory_management.model_cache_size_gb': setting({
-    kind: 'number',
-    schema: modelCacheGb,
-    initial: 0,
-    env: [],
-    about:
-      'Only 0: the agent keeps no models in memory of its own. The kernel keeps files that are read often in its page cache, which grows and shrinks with what is free.',
-  }),
-  'memory_management.preload_frequently_used': setting({
-    kind: 'boolean',
-    schema: noPreload,
-    initial: false,
-    env: [],
-    about:
-      'Only false: what is read often stays in the page cache of the kernel by itself, and reading other models ahead would drive it out.',
-  }),
+  ...LIMIT_SETTINGS,
+  ...MEMORY_SETTINGS,
   'connection_settings.max_connections_per_host': setting({
     kind: 'number',
     schema: wholeNumber(1, 64, 'connections'),
@@ -183,15 +105,21 @@ export const AGENT_SETTINGS = {
     env: [],
     about: 'Longest pause between retries, in seconds.',
   }),
-  'cpu_optimization.worker_threads': setting({
-    kind: 'number',
-    schema: wholeNumber(0, 32, 'threads').optional(),
-    initial: undefined,
-    initialText: 'a quarter of the processors, at most 8; none on machines with less than four',
-    env: ['SHOAL_WORKER_THREADS', 'ENHANCED_MODEL_WORKER_THREADS'],
-    about:
-      'Threads (lanes) that exchange chunks with peers and prove them, apart from the one that decides. 0: that one does it all.',
+  'connection_settings.keep_alive_enabled': setting({
+    kind: 'boolean',
+    schema: flag,
+    initial: true,
+    env: [],
+    about: 'Use a connection to the origin for more than one request. When off, each has its own.',
   }),
+  'connection_settings.compression_enabled': setting({
+    kind: 'boolean',
+    schema: flag,
+    initial: true,
+    env: [],
+    about: 'Let the origin compress metadata. Bytes of files are never compressed on the way.',
+  }),
+  ...CPU_SETTINGS,
   'security.max_file_size_gb': setting({
     kind: 'number',
     schema: amount(0, 5000, 'gigabytes (1 GB = 1,000,000,000 bytes)'),

@@ -1,13 +1,14 @@
 // The agent's settings as the rest of the program sees them: resolved, checked against this machine, in bytes and
 // milliseconds. Reads nothing but settings: the file, the environment it is given, and the secrets that these name.
-import { availableParallelism, homedir } from 'node:os'
+import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { hasCode, messageOf } from '@shoal/protocol/errors.ts'
 import { formatListenAddress, isLoopbackHost, type ListenAddress } from '@shoal/protocol/listen-address.ts'
 import type { LogLevel } from '@shoal/protocol/setting-checks.ts'
 import { configError, resolveSettings, type Setting, shown } from '@shoal/protocol/settings.ts'
 import { type ConfigFile, findConfigFile } from '@shoal/protocol/settings-file.ts'
-import { BYTES_PER_MEGABIT, GIGABYTE, pointsAtItself } from './config-checks.ts'
+import { GIGABYTE, pointsAtItself } from './config-checks.ts'
+import { type CpuSettings, cpuOf } from './config-cpu-keys.ts'
 import {
   AGENT_SETTINGS,
   type AgentSettingKey,
@@ -15,6 +16,8 @@ import {
   ENVIRONMENT_ONLY,
 } from './config-keys.ts'
 import { COORDINATOR_KEYS, LATER_KEYS, LATER_VARIABLES, OTHER_VARIABLES } from './config-later.ts'
+import { limitRulesOf, limitsOf } from './config-limit-keys.ts'
+import type { LimitRules } from './host-limits.ts'
 import { readHubToken } from './hub-token.ts'
 import type { LimitValues } from './limits-port.ts'
 import { MeshSecret } from './net/mesh-secret.ts'
@@ -37,11 +40,16 @@ export interface Settings {
     readonly readTimeoutMs: number
     readonly retryBackoffFactor: number
     readonly maxRetryDelayMs: number
+    /** A connection serves more than one request. */
+    readonly keepAlive: boolean
+    /** Of metadata only. */
+    readonly compression: boolean
   }
-  /** Threads that exchange chunks with peers. */
-  readonly lanes: number
+  readonly cpu: CpuSettings
   /** Bandwidth limits at the start. */
   readonly limits: LimitValues
+  /** What changes them by itself. */
+  readonly limitRules: LimitRules
   /** undefined: as the container, the host and experience have it. */
   readonly memory: {
     readonly maxBytes: number | undefined
@@ -234,17 +242,12 @@ async function toSettings(
       readTimeoutMs: values['connection_settings.read_timeout_seconds'] * 1000,
       retryBackoffFactor: values['connection_settings.retry_backoff_factor'],
       maxRetryDelayMs: values['connection_settings.max_retry_delay_seconds'] * 1000,
+      keepAlive: values['connection_settings.keep_alive_enabled'],
+      compression: values['connection_settings.compression_enabled'],
     },
-    lanes: values['cpu_optimization.worker_threads'] ?? laneCount(availableParallelism()),
-    limits: {
-      up: values['mesh.serve_peers'] ? rateOrNone(values['bandwidth_management.upload_limit_mbps']) : 0,
-      upPerPeer: rateOrNone(values['bandwidth_management.upload_per_peer_limit_mbps']),
-      down: rateOrNone(
-        values['downloads.bandwidth_limit_mbps'],
-        values['bandwidth_management.global_limit_mbps'],
-      ),
-      origin: rateOrNone(values['bandwidth_management.origin_limit_mbps']),
-    },
+    cpu: cpuOf(values),
+    limits: limitsOf(values),
+    limitRules: limitRulesOf(values, problems),
     memory: {
       maxBytes: bytesOrNone(values['memory_management.max_memory_usage_gb']),
       downloadBufferBytes: bytesOrNone(values['memory_management.download_buffer_size_mb'] / 1000),
@@ -274,12 +277,6 @@ async function toSettings(
 
 function bytesOrNone(gigabytes: number): number | undefined {
   return gigabytes === 0 ? undefined : Math.floor(gigabytes * GIGABYTE)
-}
-
-/** The lowest of them that is a limit, in bytes a second. */
-function rateOrNone(...megabits: readonly number[]): number | undefined {
-  const limits = megabits.filter((mbps) => mbps > 0)
-  return limits.length === 0 ? undefined : Math.min(...limits) * BYTES_PER_MEGABIT
 }
 
 /** `~` is the home; relative paths start at the file that names them, else at the working directory. */
@@ -319,15 +316,23 @@ function toShown(one: Setting): ShownSetting {
 export function starterConfig(): Record<string, Record<string, unknown>> {
   const sections: Record<string, Record<string, unknown>> = {}
   for (const [key, row] of Object.entries(AGENT_SETTINGS)) {
-    const [section, name] = key.split('.')
+    const [section, ...names] = key.split('.')
+    const name = names.pop()
     if (section === undefined || name === undefined) throw new Error(`a setting needs a section: ${key}`)
     if (row.initial === undefined) continue
-    sections[section] = { ...sections[section], [name]: row.initial }
+    let inner = within(sections, section)
+    for (const part of names) inner = within(inner, part)
+    inner[name] = row.initial
   }
   return sections
 }
 
-/** A lane moves about 800 MB/s: a quarter of the processors is enough for any link that such a machine has. */
-function laneCount(processors: number): number {
-  return Math.min(8, Math.floor(processors / 4))
+/** The object under that name, made when it is not there. */
+function within(
+  outer: Record<string, Record<string, unknown> | unknown>,
+  name: string,
+): Record<string, unknown> {
+  const inner = (outer[name] ?? {}) as Record<string, unknown>
+  outer[name] = inner
+  return inner
 }

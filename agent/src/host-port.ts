@@ -1,7 +1,7 @@
 // Port: this host as a whole, for its own API: what it is, how it is, and joining a mesh anew. Implemented by agent.ts.
 
 import type { TransferCounts } from './downloads-port.ts'
-import type { Limits } from './limits-port.ts'
+import type { Limits, MonthStatus } from './limits-port.ts'
 import type { MemoryStatus } from './memory-budget.ts'
 import type { PeerStatus } from './net/mesh.ts'
 
@@ -29,6 +29,8 @@ export interface HostStatus {
     readonly rack: string | undefined
     readonly mdns: boolean
   }
+  /** What came from the origin this month. */
+  readonly originMonth: MonthStatus
   readonly totals: TransferCounts & { readonly sentToPeersBytes: number; readonly sentToClientsBytes: number }
 }
 

@@ -1,6 +1,7 @@
 // Puts together what this host says of itself. Reads; changes nothing.
 import type { Settings } from './config.ts'
 import type { HostStatus } from './host-port.ts'
+import type { Limits } from './limits-port.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Mesh } from './net/mesh.ts'
 import type { BlobStore } from './store/blob-store.ts'
@@ -16,6 +17,7 @@ export interface HostFacts {
   readonly memory: Pick<MemoryBudget, 'status'>
   readonly http: () => string
   readonly notReadyBecause: () => string[]
+  readonly limits: Pick<Limits, 'status'>
   readonly totals: () => HostStatus['totals']
 }
 
@@ -39,6 +41,7 @@ export async function hostStatus(facts: HostFacts): Promise<HostStatus> {
     memory: facts.memory.status(),
     hub: { upstreams: settings.hub.upstreams, tokenPresent: settings.hub.token() !== undefined },
     mesh: { site: settings.mesh.site, rack: settings.mesh.rack, mdns: settings.mesh.mdns },
+    originMonth: facts.limits.status().month,
     totals: facts.totals(),
   }
 }

@@ -1,6 +1,6 @@
 // The agent as a process: log, signals, the ready files, exit codes. Everything else is handed in.
 import { readFileSync } from 'node:fs'
-import { totalmem } from 'node:os'
+import { availableParallelism, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -12,6 +12,7 @@ import { startAgent } from './agent.ts'
 import type { LoadedSettings } from './config.ts'
 import { createLog } from './logging.ts'
 import type { ProcessMemory } from './memory-budget.ts'
+import { tuneProcess } from './process-tuning.ts'
 
 export interface RunOptions {
   readonly settings: LoadedSettings
@@ -24,6 +25,7 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
   const { settings, warnings } = loaded
   const log = createLog(settings.logLevel)
   for (const warning of warnings) log.warn({}, warning)
+  await tuneProcess(settings.cpu, process.pid, log)
   let end: (code: number) => void = () => {}
   const ended = new Promise<number>((resolve) => {
     end = resolve
@@ -55,6 +57,14 @@ export async function runAgent({ settings: loaded, readyFile }: RunOptions): Pro
     pid: process.pid,
     nodeVersion: process.version,
     memory: ownMemory(),
+    machine: {
+      loadAverage: () => loadavg()[0] ?? 0,
+      processors: availableParallelism(),
+      ownCpuMs() {
+        const { user, system } = process.cpuUsage()
+        return (user + system) / 1000
+      },
+    },
     onFailure,
   })
   const files = [

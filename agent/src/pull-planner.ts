@@ -6,7 +6,7 @@ import type { PeerId } from '@shoal/protocol/ids.ts'
 import type { FileEntry, Manifest } from '@shoal/protocol/manifest.ts'
 import { type Clock, deadline } from '@shoal/protocol/time.ts'
 import type { Downloads } from './downloads-port.ts'
-import type { Limits } from './limits-port.ts'
+import type { LimitValues } from './limits-port.ts'
 import type { Log } from './log.ts'
 import type { Mesh, PeerStatus } from './net/mesh.ts'
 import type { BestRates } from './plan/pull-efficiency.ts'
@@ -25,7 +25,8 @@ export interface PlannerDeps {
   readonly store: Pick<BlobStore, 'isComplete' | 'partialChunks' | 'usage'>
   readonly rights: Pick<ReadRights, 'grantFor'>
   readonly downloads: Pick<Downloads, 'active'>
-  readonly limits: Pick<Limits, 'values'>
+  /** What holds now. */
+  readonly limits: { values(): Pick<LimitValues, 'down' | 'origin'> }
   readonly bestRates: () => BestRates
   readonly site: string | undefined
   readonly clock: Clock

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { BandwidthLimits } from '@shoal/agent/limits.ts'
-import type { LimitValues } from '@shoal/agent/limits-port.ts'
+import { type LimitValues, NO_LIMITS } from '@shoal/agent/limits-port.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { createMesh, type MeshNode } from '@shoal/agent/net/mesh-node.ts'
 import { fixedSlices } from '@shoal/protocol/chunks.ts'
@@ -19,7 +19,7 @@ const RATE = 2_000_000
 const MEASURE_MS = 3_500
 const blob = parseBlobId(`sha256:${'ab'.repeat(32)}`)
 const geometry = fixedSlices(64 * MIB, MIB)
-const NONE: LimitValues = { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined }
+const NONE = NO_LIMITS
 
 interface LimitedHost {
   readonly node: MeshNode

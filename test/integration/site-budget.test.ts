@@ -45,6 +45,8 @@ async function site(
         hub: { upstreams: [hub.url] },
         connections: {
           maxPerHost: 4,
+          keepAlive: true,
+          compression: false,
           connectTimeoutMs: 2_000,
           readTimeoutMs: 2_000,
           retryBackoffFactor: 2,

@@ -104,9 +104,9 @@ export async function startAgentApi(storagePath: string): Promise<AgentApi> {
     },
     originQuota: () => [{ bucket: 'api', remaining: 480, seenAt: 0 }],
     limits: {
-      values() {
+      status() {
         refuse()
-        return limits.values()
+        return limits.status()
       },
       change: (change) => limits.change(change),
     },
@@ -232,6 +232,7 @@ function statusOf(http: string, path: string, hubCache: string): HostStatus {
     },
     hub: { upstreams: ['https://huggingface.co'], tokenPresent: false },
     mesh: { site: 'lab', rack: undefined, mdns: true },
+    originMonth: memoryLimits().status().month,
     totals: { originBytes: 1, peerBytes: 2, diskBytes: 3, sentToPeersBytes: 4, sentToClientsBytes: 5 },
   }
 }

@@ -1,6 +1,9 @@
 // Models and Host as values in memory, for the API of a host without a host behind it.
+
+import { HostLimits } from '@shoal/agent/host-limits.ts'
 import type { Host, HostStatus } from '@shoal/agent/host-port.ts'
-import { BandwidthLimits } from '@shoal/agent/limits.ts'
+import { NO_LIMITS } from '@shoal/agent/limits-port.ts'
+import { silentLog } from '@shoal/agent/log.ts'
 import type {
   ModelDetails,
   ModelSummary,
@@ -38,10 +41,19 @@ export const memoryPlan: PullPlan = {
   evicted: [],
 }
 
-export function memoryLimits(): BandwidthLimits {
-  return new BandwidthLimits(
-    { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined },
-    systemClock,
+/** Never started: what is set is what holds. */
+export function memoryLimits(): HostLimits {
+  return new HostLimits(
+    NO_LIMITS,
+    { hours: undefined, load: undefined, background: false, monthCapBytes: undefined },
+    {
+      clock: systemClock,
+      log: silentLog,
+      machine: { loadAverage: () => 0, processors: 1, ownCpuMs: () => 0 },
+      peers: () => [],
+      storagePath: '/s',
+      onFailure: () => {},
+    },
   )
 }
 
@@ -213,6 +225,7 @@ export class MemoryHost implements Host {
       },
       hub: { upstreams: ['https://huggingface.co'], tokenPresent: false },
       mesh: { site: undefined, rack: 'r1', mdns: false },
+      originMonth: this.limits.status().month,
       totals: {
         originBytes: 1,
         peerBytes: 2,

@@ -16,6 +16,9 @@ export interface ClientOptions {
   readonly maxRetries?: number
   readonly readTimeoutMs?: number
   readonly maxPerHost?: number
+  readonly keepAlive?: boolean
+  readonly compression?: boolean
+  readonly backoff?: { readonly firstMs: number; readonly factor: number; readonly maxMs: number }
   readonly maxPaceWaitMs?: number
   readonly rateFloor?: { readonly bytesPerSecond: number; readonly windowMs: number }
   readonly resolveHost?: HubClientDeps['resolveHost']
@@ -40,12 +43,14 @@ export function testClient(context: Pick<TestContext, 'after'>, options: ClientO
       hub: { upstreams: options.upstreams },
       connections: {
         maxPerHost: options.maxPerHost ?? 8,
+        keepAlive: options.keepAlive ?? true,
+        compression: options.compression ?? true,
         connectTimeoutMs: 2_000,
         readTimeoutMs: options.readTimeoutMs ?? 2_000,
-        retryBackoffFactor: 2,
-        maxRetryDelayMs: 50,
+        retryBackoffFactor: options.backoff?.factor ?? 2,
+        maxRetryDelayMs: options.backoff?.maxMs ?? 50,
       },
-      downloads: { maxRetries: options.maxRetries ?? 3, retryDelayMs: 5 },
+      downloads: { maxRetries: options.maxRetries ?? 3, retryDelayMs: options.backoff?.firstMs ?? 5 },
       ...(options.maxPaceWaitMs === undefined ? {} : { maxPaceWaitMs: options.maxPaceWaitMs }),
       ...(options.rateFloor === undefined ? {} : { rateFloor: options.rateFloor }),
     },
@@ -56,8 +61,12 @@ export function testClient(context: Pick<TestContext, 'after'>, options: ClientO
       via: () => loop.outgoing(),
       onOriginRequest: (kind, status) => requests.push(`${kind} ${status}`),
       onRateLimit: (bucket, remaining) => limits.push(`${bucket} ${remaining}`),
-      onBytes: (count) => {
-        bytes += count
+      origin: {
+        closed: () => undefined,
+        onBytes: (count) => {
+          bytes += count
+        },
+        onConnected: () => {},
       },
       ...(options.resolveHost === undefined ? {} : { resolveHost: options.resolveHost }),
     },

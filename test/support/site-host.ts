@@ -95,6 +95,8 @@ export async function startSiteHost(context: TestContext, options: SiteHostOptio
       hub: { upstreams: [options.hub] },
       connections: {
         maxPerHost: 4,
+        keepAlive: true,
+        compression: false,
         connectTimeoutMs: 5_000,
         readTimeoutMs: 5_000,
         retryBackoffFactor: 2,

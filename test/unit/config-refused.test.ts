@@ -4,6 +4,10 @@ import { test } from 'node:test'
 import { inspect } from 'node:util'
 import { type Given, problems } from '../support/settings-of.ts'
 
+const hours = (business: object) => ({
+  bandwidth_management: { time_based_limits: { business_hours: business } },
+})
+
 const REFUSED: readonly { id: string; given: Given; says: RegExp }[] = [
   {
     id: 'unknown key',
@@ -52,6 +56,45 @@ const REFUSED: readonly { id: string; given: Given; says: RegExp }[] = [
     id: 'no download',
     given: { file: { downloads: { max_concurrent_downloads: 0 } } },
     says: /from 1 to 64, received 0/,
+  },
+  {
+    id: 'business hours that end when they begin',
+    given: { file: hours({ start: '09:00', end: '9:00', limit_mbps: 20 }) },
+    says: /business_hours: they end when they begin, which is never or always/,
+  },
+  {
+    id: 'business hours from midnight to midnight',
+    given: { file: hours({ start: '00:00', end: '24:00', limit_mbps: 20 }) },
+    says: /use global_limit_mbps/,
+  },
+  {
+    id: 'business hours without an end',
+    given: { file: hours({ start: '09:00', limit_mbps: 20 }) },
+    says: /start and end belong together/,
+  },
+  {
+    id: 'a limit of business hours that are not there',
+    given: { file: hours({ limit_mbps: 20 }) },
+    says: /a limit needs start and end.* received 20/,
+  },
+  ...['25:00', '9', '09:60', '24:01', 'noon', ''].map((start) => ({
+    id: `no time of day: ${JSON.stringify(start)}`,
+    given: { file: hours({ start, end: '17:00' }) },
+    says: /business_hours\.start \(file\): expected a time of day/,
+  })),
+  {
+    id: 'a day that is none',
+    given: { file: hours({ start: '09:00', end: '17:00', days: ['mon', 'holiday'] }) },
+    says: /expected days, each one of mon, .* received/,
+  },
+  {
+    id: 'less for a load that is not measured',
+    given: {
+      file: {
+        bandwidth_management: { adaptive_limiting: { enabled: true, monitor_system_load: false } },
+      },
+    },
+    says: /reduce_on_high_load: needs monitor_system_load/,
   },
   {
     id: 'path / as storage',

@@ -7,6 +7,7 @@ import { inspect } from 'node:util'
 import { starterConfig } from '@shoal/agent/config.ts'
 import { AGENT_SETTINGS } from '@shoal/agent/config-keys.ts'
 import { LATER_KEYS } from '@shoal/agent/config-later.ts'
+import { NO_LIMITS } from '@shoal/agent/limits-port.ts'
 import { storagePathProblem } from '@shoal/agent/storage-path.ts'
 import { MAX_CONFIG_BYTES, parseConfig } from '@shoal/protocol/settings-file.ts'
 import { load, problems, SECRET } from '../support/settings-of.ts'
@@ -258,9 +259,47 @@ test('a storage path may lie in a RAM disk or a runtime folder but not be one', 
   assert.match(storagePathProblem('/tmp', '/home/a') ?? '', /system/)
 })
 
+test('the limits by hour and by load of the guide are taken as it writes them', async (context) => {
+  assert.deepEqual((await load(context)).settings.limitRules, {
+    hours: undefined,
+    load: undefined,
+    background: false,
+    monthCapBytes: undefined,
+  })
+  const { settings } = await load(context, {
+    file: {
+      bandwidth_management: {
+        global_limit_mbps: 100,
+        per_download_limit_mbps: 50,
+        time_based_limits: {
+          business_hours: { start: '09:00', end: '17:00', limit_mbps: 20 },
+          off_hours: { limit_mbps: 100 },
+        },
+        adaptive_limiting: { enabled: true, monitor_system_load: true, reduce_on_high_load: true },
+        monthly_origin_cap_gb: 1.5,
+        background: true,
+      },
+    },
+  })
+  assert.deepEqual(settings.limitRules, {
+    hours: {
+      business: {
+        startMinute: 540,
+        endMinute: 1020,
+        days: [1, 2, 3, 4, 5, 6, 0],
+        bytesPerSecond: 2_500_000,
+      },
+      offBytesPerSecond: 12_500_000,
+    },
+    load: { reduces: true },
+    background: true,
+    monthCapBytes: 1_500_000_000,
+  })
+})
+
 test('bandwidth limits of the guide are megabits a second, the lower of two counts, and 0 is none', async (context) => {
   const none = (await load(context)).settings.limits
-  assert.deepEqual(none, { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined })
+  assert.deepEqual(none, NO_LIMITS)
   const { limits } = (
     await load(context, {
       file: {
@@ -270,11 +309,18 @@ test('bandwidth limits of the guide are megabits a second, the lower of two coun
           origin_limit_mbps: 1.5,
           upload_limit_mbps: 40,
           upload_per_peer_limit_mbps: 8,
+          per_download_limit_mbps: 16,
         },
       },
     })
   ).settings
-  assert.deepEqual(limits, { up: 5_000_000, upPerPeer: 1_000_000, down: 10_000_000, origin: 187_500 })
+  assert.deepEqual(limits, {
+    up: 5_000_000,
+    upPerPeer: 1_000_000,
+    down: 10_000_000,
+    origin: 187_500,
+    perDownload: 2_000_000,
+  })
   const quiet = await load(context, {
     file: { bandwidth_management: { upload_limit_mbps: 40 } },
     flags: { 'mesh.serve_peers': false },

@@ -2,11 +2,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { BandwidthLimits } from '@shoal/agent/limits.ts'
-import { LEAST_BYTES_PER_SECOND, type LimitValues, type Pace } from '@shoal/agent/limits-port.ts'
+import {
+  bothPaces,
+  LEAST_BYTES_PER_SECOND,
+  type LimitValues,
+  NO_LIMITS,
+  type Pace,
+} from '@shoal/agent/limits-port.ts'
 import { newIdentity } from '@shoal/agent/net/identity.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
-const NONE: LimitValues = { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined }
+const NONE = NO_LIMITS
 const RATE = 2_000_000
 const never = new AbortController().signal
 
@@ -65,6 +71,25 @@ test('a change holds at once for whoever moves bytes, and what is not named stay
   assert.equal(limits.downloads.pass(1e9, never), undefined)
   flow.count.stop = true
   await clock.advance(1_000)
+})
+
+test('each download keeps to the limit of one download beside that of all, and a change holds for those that run', async () => {
+  const { clock, limits, moved } = limitsOf({ perDownload: RATE / 4, down: RATE })
+  const one = bothPaces(limits.downloads, limits.download())
+  const other = bothPaces(limits.fromOrigin, limits.download())
+  assert.ok(one !== undefined && other !== undefined)
+  const flows = [moved(one), moved(other)]
+  await clock.advance(4_000)
+  for (const { count } of flows)
+    assert.ok(Math.abs(count.bytes / 4 - RATE / 4) < 0.1 * (RATE / 4), `${count.bytes / 4}`)
+  limits.change({ perDownload: undefined })
+  const before = flows.map(({ count }) => count.bytes)
+  await clock.advance(4_000)
+  const sum = flows.reduce((total, { count }, at) => total + (count.bytes - (before[at] ?? 0)) / 4, 0)
+  assert.ok(Math.abs(sum - RATE) < 0.05 * RATE, `${sum} of all`)
+  for (const { count } of flows) count.stop = true
+  await clock.advance(1_000)
+  await Promise.all(flows.map(({ ended }) => ended))
 })
 
 test('whoever waits stops waiting when its signal fires', async () => {

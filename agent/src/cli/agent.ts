@@ -4,6 +4,9 @@ import type { Command } from 'commander'
 import { loadSettings } from '../config.ts'
 import { AGENT_SETTINGS, type AgentSettingKey } from '../config-keys.ts'
 import { collect, type Setup, surroundings, withJson } from './command.ts'
+import type { Edge } from './edge.ts'
+
+const POOL_SIZE = 'UV_THREADPOOL_SIZE'
 
 interface AgentOptions {
   readonly config?: string
@@ -42,11 +45,25 @@ export function agentCommand(program: Command, { edge }: Setup): void {
     const settings = await loadSettings(
       surroundings(edge, { ...options, ...(typeof storage === 'string' ? { storage } : {}) }, others),
     )
+    const warning = takeIoThreads(edge, settings.settings.cpu.ioThreads)
     const { runAgent } = await import('../main.ts')
     const readyFile = options.readyFile === undefined ? undefined : resolve(edge.cwd, options.readyFile)
     // Whatever is left open must not keep a stopped agent alive: its supervisor waits for the process to end.
-    edge.exit(await runAgent({ settings, readyFile }))
+    edge.exit(
+      await runAgent({ settings: { ...settings, warnings: [...settings.warnings, ...warning] }, readyFile }),
+    )
   })
+}
+
+/** The pool is made when it is first used, which is long before the settings are read: only a new start can have another size. */
+function takeIoThreads(edge: Edge, threads: number | undefined): readonly string[] {
+  if (threads === undefined || edge.env[POOL_SIZE] === `${threads}`) return []
+  try {
+    edge.restart?.({ [POOL_SIZE]: `${threads}` })
+  } catch {
+    // The warning says what to do.
+  }
+  return [`cpu_optimization.io_threads could not be set here: start the agent with ${POOL_SIZE}=${threads}`]
 }
 
 function flagRows() {

@@ -16,6 +16,8 @@ export interface Edge {
   readonly clock: Clock
   /** Ends the program at once: for a closed pipe, a second Ctrl-C, and the end of `shoal agent`. */
   readonly exit: (code: number) => void
+  /** Starts the program again in this very process, with these variables besides; comes back only where a system cannot do that. */
+  readonly restart?: (env: Readonly<Record<string, string>>) => void
   /** Calls `handler` for SIGINT and SIGTERM instead of dying of them; the returned function undoes that. */
   readonly onInterrupt: (handler: (signal: 'SIGINT' | 'SIGTERM') => void) => () => void
 }

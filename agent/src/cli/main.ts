@@ -14,6 +14,10 @@ process.exitCode = await runCommandLine({
   stderr: process.stderr,
   clock: systemClock,
   exit: (code) => process.exit(code),
+  restart(env) {
+    const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
+    process.execve?.(process.execPath, args, { ...process.env, ...env })
+  },
   onInterrupt(handler) {
     process.on('SIGINT', handler)
     process.on('SIGTERM', handler)

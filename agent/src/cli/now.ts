@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import type { PeersShape, StatusShape } from '../http/node-shapes.ts'
 import { agentClient, type PlaceOptions, type Setup, withPlace } from './command.ts'
 import { count, fields, formatBytes, formatDuration, shortPeer, table } from './format.ts'
+import { monthText } from './limits.ts'
 
 export function nowCommands(program: Command, { edge, output }: Setup): void {
   withPlace(program.command('status'))
@@ -57,6 +58,7 @@ function statusText(status: StatusShape, now: number): string {
       'Sent',
       `${formatBytes(totals.sentToPeersBytes)} to peers, ${formatBytes(totals.sentToClientsBytes)} to clients`,
     ],
+    ...(status.originMonth.capBytes === null ? [] : [['This month', monthText(status.originMonth)] as const]),
   ])
 }
 

@@ -4,7 +4,7 @@ import type { z } from '@hono/zod-openapi'
 import { repoLabel } from '@shoal/protocol/ids.ts'
 import type { BlobProgress } from '../downloads-port.ts'
 import type { HostStatus } from '../host-port.ts'
-import type { LimitValues } from '../limits-port.ts'
+import type { LimitInForce, LimitsChange, LimitsStatus, MonthStatus } from '../limits-port.ts'
 import type { ModelDetails, ModelSummary, PullProgress, VerifyResult } from '../models-port.ts'
 import type { PeerStatus } from '../net/mesh.ts'
 import type { PullPlan } from '../plan/pull-plan.ts'
@@ -40,6 +40,7 @@ export function toStatus(
     mesh: { peers: counts.peers, site: mesh.site ?? null, rack: mesh.rack ?? null, mdns: mesh.mdns },
     downloads: { running: counts.runningPulls, blobs: counts.blobs },
     memory: status.memory,
+    originMonth: toMonth(status.originMonth),
     totals: { ...status.totals },
   }
 }
@@ -148,23 +149,49 @@ export function toPlan(plan: PullPlan): PlanShape {
   }
 }
 
-export function toLimits({ up, upPerPeer, down, origin }: LimitValues): LimitsShape {
+export function toLimits({ values, inForce, hours, load, background, month }: LimitsStatus): LimitsShape {
+  const one = ({ bytesPerSecond, because }: LimitInForce) => ({
+    bytesPerSecond: bytesPerSecond ?? null,
+    because,
+  })
   return {
-    upBytesPerSecond: up ?? null,
-    upPerPeerBytesPerSecond: upPerPeer ?? null,
-    downBytesPerSecond: down ?? null,
-    originBytesPerSecond: origin ?? null,
-    givesToPeers: up !== 0,
+    upBytesPerSecond: values.up ?? null,
+    upPerPeerBytesPerSecond: values.upPerPeer ?? null,
+    downBytesPerSecond: values.down ?? null,
+    originBytesPerSecond: values.origin ?? null,
+    perDownloadBytesPerSecond: values.perDownload ?? null,
+    givesToPeers: values.up !== 0,
+    inForce: { up: one(inForce.up), down: one(inForce.down), origin: one(inForce.origin) },
+    hours:
+      hours === undefined
+        ? null
+        : {
+            now: hours.now,
+            bytesPerSecond: hours.bytesPerSecond ?? null,
+            next:
+              hours.next === undefined
+                ? null
+                : { at: hours.next.at, bytesPerSecond: hours.next.bytesPerSecond ?? null },
+          },
+    load: load === undefined ? null : { foreignLoad: load.foreignLoad ?? null, reduces: load.reduces },
+    background: { enabled: background.enabled, queueMs: background.queueMs ?? null },
+    month: toMonth(month),
   }
 }
 
+export function toMonth(month: MonthStatus): LimitsShape['month'] {
+  return { ...month, capBytes: month.capBytes ?? null }
+}
+
 /** Keys that are not there stay away; null becomes no limit. */
-export function fromLimitsChange(change: LimitsChangeShape): Partial<LimitValues> {
+export function fromLimitsChange(change: LimitsChangeShape): LimitsChange {
   const named = [
     ['up', change.upBytesPerSecond],
     ['upPerPeer', change.upPerPeerBytesPerSecond],
     ['down', change.downBytesPerSecond],
     ['origin', change.originBytesPerSecond],
+    ['perDownload', change.perDownloadBytesPerSecond],
+    ['background', change.background],
   ] as const
   return Object.fromEntries(
     named.filter(([, value]) => value !== undefined).map(([key, value]) => [key, value ?? undefined]),

@@ -1,13 +1,12 @@
 // Bandwidth limits over HTTP: what they are, and changing them while the agent runs.
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
-import type { Limits } from '../limits-port.ts'
+import { type Limits, NO_LIMITS } from '../limits-port.ts'
 import { fromLimitsChange, toLimits } from './node-json.ts'
 import { base, json, ok } from './node-routes.ts'
 import { limitsChangeShape, limitsShape } from './node-shapes.ts'
 
 const path = '/api/v1/limits'
 const request = { body: { required: true, content: json(limitsChangeShape) } }
-const NONE = { up: undefined, upPerPeer: undefined, down: undefined, origin: undefined }
 
 const routes = {
   get: createRoute({
@@ -36,11 +35,11 @@ const routes = {
 }
 
 export function mountLimits(app: OpenAPIHono, limits: Limits): void {
-  app.openapi(routes.get, (c) => c.json(toLimits(limits.values()), 200))
+  app.openapi(routes.get, (c) => c.json(toLimits(limits.status()), 200))
   app.openapi(routes.change, (c) =>
     c.json(toLimits(limits.change(fromLimitsChange(c.req.valid('json')))), 200),
   )
   app.openapi(routes.replace, (c) =>
-    c.json(toLimits(limits.change({ ...NONE, ...fromLimitsChange(c.req.valid('json')) })), 200),
+    c.json(toLimits(limits.change({ ...NO_LIMITS, ...fromLimitsChange(c.req.valid('json')) })), 200),
   )
 }

@@ -20,6 +20,15 @@ const counts = {
 
 const pool = z.object({ usedBytes: bytes, limitBytes: bytes })
 
+const monthShape = z
+  .object({
+    month: z.string().describe('calendar month of this host, as in 2026-03'),
+    usedBytes: bytes,
+    capBytes: bytes.nullable().describe('null: no cap'),
+    usedShare: z.number().min(0).describe('1: used up, peers go on; 0 without a cap'),
+    endsAt: time,
+  })
+  .describe('bytes of files from the origin this month')
 export const statusShape = z
   .object({
     version: z.string(),
@@ -56,6 +65,7 @@ export const statusShape = z
       mdns: z.boolean(),
     }),
     downloads: z.object({ running: z.number(), blobs: z.number() }),
+    originMonth: monthShape,
     totals: z
       .object({ ...counts, sentToPeersBytes: bytes, sentToClientsBytes: bytes })
       .describe('since this agent started'),
@@ -208,17 +218,50 @@ export const limitsChangeShape = z
     upPerPeerBytesPerSecond: limitNumber.describe('to one peer'),
     downBytesPerSecond: limitNumber.describe('from peers and the origin'),
     originBytesPerSecond: limitNumber.describe('from the origin'),
+    perDownloadBytesPerSecond: limitNumber.describe('of one file that is downloaded'),
+    background: z.boolean().describe('take and give only what other traffic leaves of the links'),
   })
   .partial()
   .openapi('LimitsChange')
 export type LimitsChangeShape = z.infer<typeof limitsChangeShape>
+const inForceShape = z
+  .object({ bytesPerSecond: rate, because: z.enum(['set', 'hours', 'load', 'background', 'none']) })
+  .describe('the lowest of what was set and what the hour, the load and background mode ask for')
 export const limitsShape = z
   .object({
     upBytesPerSecond: rate,
     upPerPeerBytesPerSecond: rate,
     downBytesPerSecond: rate,
     originBytesPerSecond: rate,
+    perDownloadBytesPerSecond: rate,
     givesToPeers: z.boolean(),
+    inForce: z.object({ up: inForceShape, down: inForceShape, origin: inForceShape }),
+    hours: z
+      .object({
+        now: z.enum(['business', 'off']),
+        bytesPerSecond: rate,
+        next: z.object({ at: time, bytesPerSecond: rate }).nullable().describe('null: it stays'),
+      })
+      .nullable()
+      .describe('null: no hours are set'),
+    load: z
+      .object({
+        foreignLoad: z
+          .number()
+          .nullable()
+          .describe('work of other programs for each processor; null: not measured yet'),
+        reduces: z.boolean(),
+      })
+      .nullable()
+      .describe('null: load is not looked at'),
+    background: z.object({
+      enabled: z.boolean(),
+      queueMs: z
+        .number()
+        .nullable()
+        .describe('how long packets wait before the link; null: not measured now'),
+    }),
+    month: monthShape,
   })
   .openapi('Limits')
 export type LimitsShape = z.infer<typeof limitsShape>

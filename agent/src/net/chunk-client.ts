@@ -12,7 +12,7 @@ import {
   LIMITS,
 } from '@shoal/protocol/messages.ts'
 import { type Clock, type Deadline, deadline } from '@shoal/protocol/time.ts'
-import type { Pace } from '../limits-port.ts'
+import { bothPaces, type Pace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
 import type { BytePipe } from './byte-pipe.ts'
 import { frameOf, LENGTH_BYTES, readFrame, readInto, streamError } from './framing.ts'
@@ -125,7 +125,8 @@ export class ChunkClient {
         counted = filledBytes
         options.onProgress(filledBytes)
       }
-      await readInto(lease.bytes, into, limit.signal, onProgress, this.#deps.pace)
+      const pace = bothPaces(this.#deps.pace, options.pace)
+      await readInto(lease.bytes, into, limit.signal, onProgress, pace)
       lease.giveBack()
     } catch (error) {
       const failure = streamError(error, peer, limit.signal)

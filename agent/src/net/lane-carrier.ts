@@ -6,7 +6,7 @@ import { isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { PeerId } from '@shoal/protocol/ids.ts'
 import type { ChunkRequestMessage } from '@shoal/protocol/messages.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
-import type { MeshPace } from '../limits-port.ts'
+import { bothPaces, type MeshPace, type Pace } from '../limits-port.ts'
 import type { ChunkRequest, FetchedChunk, FetchOptions } from '../sources/source.ts'
 import { MAX_UPLOADS } from './chunk-server.ts'
 import { type DataCarrier, type DataTarget, lostLane } from './data-carrier.ts'
@@ -41,6 +41,8 @@ interface Pending {
   readonly reject: (error: Error) => void
   readonly onProgress: (filledBytes: number) => void
   readonly signal: AbortSignal
+  /** Limit on its download. */
+  readonly pace: Pace | undefined
 }
 
 interface Lane {
@@ -132,9 +134,11 @@ export class LaneCarrier implements DataCarrier {
         into,
         waitMs: extra.waitMs,
         grant: extra.grant,
+        pieceBytes: finite(options.pace?.pieceBytes),
       }),
       options.signal,
       onProgress,
+      options.pace,
     )
     if (counted < into.byteLength) onProgress(into.byteLength)
     return { voucher, line, digest }
@@ -145,13 +149,14 @@ export class LaneCarrier implements DataCarrier {
     messageOf: (id: number) => ToLane,
     signal: AbortSignal,
     onProgress: (filledBytes: number) => void,
+    pace?: Pace,
   ): Promise<FromLane & { readonly kind: 'done' }> {
     const [lane] = [...this.#lanes.values()].toSorted((a, b) => a.pending.size - b.pending.size)
     if (lane === undefined) return Promise.reject(lostLane())
     const id = this.#nextId++
     const onAbort = () => this.#tell(lane, { kind: 'cancel', id })
     const answered = new Promise<FromLane & { readonly kind: 'done' }>((resolve, reject) => {
-      lane.pending.set(id, { resolve, reject, onProgress, signal })
+      lane.pending.set(id, { resolve, reject, onProgress, signal, pace })
     })
     signal.addEventListener('abort', onAbort, { once: true })
     this.#tell(lane, messageOf(id))
@@ -306,12 +311,13 @@ export class LaneCarrier implements DataCarrier {
     this.#tell(lane, { kind: 'reply', id, status, line, bytes, voucher })
   }
 
-  async #pass(lane: Lane, { id, to, bytes }: FromLane & { readonly kind: 'pass' }): Promise<void> {
+  async #pass(lane: Lane, { id, way, bytes }: FromLane & { readonly kind: 'pass' }): Promise<void> {
     const { pace } = this.#deps
-    const limit = to === undefined ? pace?.downloads : pace?.uploads(to)
+    const limit =
+      typeof way === 'number' ? bothPaces(pace?.downloads, lane.pending.get(way)?.pace) : pace?.uploads(way)
     await limit?.pass(bytes, NEVER)
     this.#tell(lane, { kind: 'passed', id })
-    this.#tellPace(lane, to)
+    this.#tellPace(lane, typeof way === 'number' ? undefined : way)
   }
 
   /** Limits change at run time: looked at with every message. */

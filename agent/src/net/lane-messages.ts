@@ -41,6 +41,8 @@ export type ToLane =
       readonly into: Uint8Array
       readonly waitMs: number
       readonly grant: ChunkRequestMessage['grant']
+      /** Limit on its download, as of {@link LanePace}. */
+      readonly pieceBytes: number | undefined
     }
   | { readonly kind: 'cancel'; readonly id: number }
   /** Answer to `asked`. */
@@ -96,8 +98,8 @@ export type FromLane =
   | {
       readonly kind: 'pass'
       readonly id: number
-      /** undefined: from peers to us. */
-      readonly to: PeerId | undefined
+      /** To this peer, or by this fetch. */
+      readonly way: PeerId | number
       readonly bytes: number
     }
   | { readonly kind: 'broke-rules'; readonly peer: PeerId; readonly reason: string }

@@ -42,8 +42,7 @@ const log = (
 const tasks = createTasks((name, error) => log('error', 'a lane failed', { name, reason: messageOf(error) }))
 
 /** Asks the main thread before each piece, while there is a limit. */
-function askingPace(to: PeerId | undefined): Pace {
-  const pieceBytes = () => (to === undefined ? pace.downBytes : pace.upBytes)
+function askingPace(way: PeerId | number, pieceBytes: () => number | undefined): Pace {
   return {
     get pieceBytes() {
       return pieceBytes() ?? Number.POSITIVE_INFINITY
@@ -61,7 +60,7 @@ function askingPace(to: PeerId | undefined): Pace {
           resolve()
         })
         signal.addEventListener('abort', onAbort, { once: true })
-        tell({ kind: 'pass', id, to, bytes })
+        tell({ kind: 'pass', id, way, bytes })
       })
     },
   }
@@ -91,7 +90,7 @@ const chunks = new ChunkServer({
   maxUploads: settings.maxUploads,
   messageBytes: settings.messageBytes,
   noProgressMs: settings.noProgressMs,
-  pace: (peer) => (pace.upBytes === undefined ? UNLIMITED : askingPace(peer)),
+  pace: (peer) => (pace.upBytes === undefined ? UNLIMITED : askingPace(peer, () => pace.upBytes)),
 })
 
 /** Never sends bytes that do not match their voucher. */
@@ -118,7 +117,7 @@ const carrier = new LocalCarrier({
   traffic: { received: () => {} },
   certificate: dataCertificate(settings.pair),
   serve: (peer, pipe) => tasks.run('serve chunks', (signal) => chunks.serve(pipe, peer, signal, 'data')),
-  pace: askingPace(undefined),
+  pace: undefined,
   noProgressMs: settings.noProgressMs,
   turn: settings.turn,
   port: settings.port,
@@ -153,12 +152,18 @@ async function fetchChunk(
     tell({ kind: 'progress', id, filledBytes })
   }
   const request = { blob, geometry: parseGeometry(message.geometry), index, into }
+  const least = (bytes: number | undefined) => bytes ?? Number.POSITIVE_INFINITY
+  const limited = askingPace(id, () =>
+    pace.downBytes === undefined && message.pieceBytes === undefined
+      ? undefined
+      : Math.min(least(pace.downBytes), least(message.pieceBytes)),
+  )
   const { voucher, line } = await carrier.fetch(
     peer,
     target,
     request,
     { waitMs, grant },
-    { signal, onProgress },
+    { signal, onProgress, pace: limited },
   )
   return { kind: 'done', id, voucher, line, digest: hashing.blake3(into) }
 }

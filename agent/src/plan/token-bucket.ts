@@ -1,8 +1,8 @@
 // PURE. A bandwidth limit: bytes a second, a small burst, and debts. Whoever moves bytes is told how long to wait before it moves more,
 // so that a piece is never refused and the mean holds. No clock of its own. Who must take, and who sleeps, is not its business.
 
-/** What may be moved at once after a pause, in milliseconds of the rate. */
-const BURST_MS = 50
+/** What may be moved at once after a pause, in milliseconds of the rate: as long as a busy host may be late. 1 % of 10 s. */
+const BURST_MS = 100
 /** A piece takes about this long, so that many streams that share a slow limit all show signs of life. */
 const PIECE_MS = 20
 const SMALLEST_PIECE_BYTES = 4 * 1024
@@ -34,13 +34,19 @@ export class TokenBucket {
     return Math.min(LARGEST_PIECE_BYTES, Math.max(SMALLEST_PIECE_BYTES, bytes))
   }
 
-  /** A debt stays a debt; it is paid off at the new rate. */
+  /**
+   * A debt is paid off at the new rate when that is higher. When it is lower, what was moved at the old rate was right then: the debt
+   * lasts no longer than it would have, or a host that goes from 1 Gbit/s to 1 Mbit/s would fall silent for minutes.
+   */
   setRate(bytesPerSecond: number | undefined, now: number): void {
     this.#settle(now)
-    const wasUnlimited = this.#bytesPerSecond === undefined
+    const before = this.#bytesPerSecond
     this.#bytesPerSecond = checked(bytesPerSecond)
     const burst = burstBytes(bytesPerSecond)
-    this.#tokens = wasUnlimited ? burst : Math.min(this.#tokens, burst)
+    if (before === undefined) this.#tokens = burst
+    else if (bytesPerSecond !== undefined && bytesPerSecond < before && this.#tokens < 0)
+      this.#tokens *= bytesPerSecond / before
+    else this.#tokens = Math.min(this.#tokens, burst)
   }
 
   /** Takes `bytes`. @returns how long to wait before or after moving them, in milliseconds; 0: not at all */

@@ -1,6 +1,8 @@
 // The only way out to an origin: one HTTP client per upstream, on undici. Owns connections, pace, addresses, redirects and
 // where a token may go. Knows nothing of the Hub's routes, does not retry, keeps no link.
 import type { IncomingHttpHeaders } from 'node:http'
+import { pipeline, type Readable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
 import { asShoalError, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import { abortError, type Clock, sleep, throwIfAborted } from '@shoal/protocol/time.ts'
 import { Agent, buildConnector } from 'undici'
@@ -19,6 +21,8 @@ const DISCARD_BYTES = 16 * 1024
 const IDLE_MS = 10_000
 /** How undici names an answer that breaks HTTP. */
 const NOT_HTTP: ReadonlySet<string> = new Set([
+  'Z_DATA_ERROR',
+  'Z_BUF_ERROR',
   'HTTPParserError',
   'UND_ERR_HEADERS_OVERFLOW',
   'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
@@ -34,6 +38,8 @@ export interface EgressOptions {
   /** A request that the pace would hold back longer fails at once with `origin-rate-limited`. */
   readonly maxPaceWaitMs: number
   readonly userAgent: string
+  /** False: each request has a connection of its own. */
+  readonly keepAlive: boolean
 }
 
 export interface EgressDeps {
@@ -46,6 +52,8 @@ export interface EgressDeps {
   /** Every request that left: `failed` when no answer came. */
   readonly onRequest: (kind: OriginBucket, status: number | 'failed') => void
   readonly onRateLimit?: ((bucket: string, remaining: number) => void) | undefined
+  /** A connection for answers with bytes of files was opened. */
+  readonly onConnected?: ((address: string, port: number) => void) | undefined
 }
 
 export interface EgressRequest {
@@ -54,6 +62,8 @@ export interface EgressRequest {
   /** Sent to the exact origin of the upstream only. */
   readonly token: string | undefined
   readonly headers?: Readonly<Record<string, string>>
+  /** The answer may be compressed on its way. Never for bytes of files. */
+  readonly compressed?: boolean
   readonly signal: AbortSignal
 }
 
@@ -92,10 +102,11 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
     timeout: options.connectTimeoutMs,
     lookup: guard.lookup,
   })
-  const agentOf = (connections: number) =>
+  const agentOf = (connections: number, onConnected?: EgressDeps['onConnected']) =>
     new Agent({
       connections,
-      pipelining: 1,
+      // 0: a connection is closed after its answer.
+      pipelining: options.keepAlive ? 1 : 0,
       allowH2: false,
       maxOrigins: MAX_HOSTS,
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -112,13 +123,14 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
             socket.destroy()
             return callback(refusal as Error, null)
           }
+          onConnected?.(socket.remoteAddress ?? '', socket.remotePort ?? 0)
           callback(null, socket)
         })
       },
     })
   // Answers about files never queue behind their bodies: a quarter of the connections is theirs.
   const controlShare = options.maxPerHost === 1 ? 0 : Math.max(1, Math.floor(options.maxPerHost / 4))
-  const contentAgent = agentOf(options.maxPerHost - controlShare)
+  const contentAgent = agentOf(options.maxPerHost - controlShare, deps.onConnected)
   const controlAgent = controlShare === 0 ? contentAgent : agentOf(controlShare)
 
   const isUpstream = (url: URL) => url.origin === upstream.origin
@@ -145,7 +157,7 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
     await waitForPace(kind, request.token, request.signal)
     const sentAt = clock.now()
     const headers: Record<string, string> = {
-      'accept-encoding': 'identity',
+      'accept-encoding': request.compressed === true ? 'gzip' : 'identity',
       'user-agent': options.userAgent,
       [LOOP_HEADER]: deps.via(),
       ...request.headers,
@@ -182,8 +194,9 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
       sentAt,
     })
     const encoding = answer.headers['content-encoding']
+    const isZipped = request.compressed === true && encoding === 'gzip'
     const lengths: unknown = answer.headers['content-length']
-    if ((encoding !== undefined && encoding !== 'identity') || Array.isArray(lengths)) {
+    if ((encoding !== undefined && encoding !== 'identity' && !isZipped) || Array.isArray(lengths)) {
       answer.body.destroy()
       const why = Array.isArray(lengths) ? 'gives two lengths' : 'encoded an answer although asked not to'
       throw new ShoalError('origin-bad-answer', `${url.host} ${why}`, { host: url.host })
@@ -192,7 +205,7 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
       status: answer.statusCode,
       url,
       header,
-      body: pieces(answer.body, failed),
+      body: pieces(isZipped ? unzipped(answer.body) : answer.body, failed),
       discard() {
         answer.body.dump({ limit: DISCARD_BYTES }).catch(() => {})
       },
@@ -216,6 +229,11 @@ export function createEgress(options: EgressOptions, deps: EgressDeps): Egress {
       await Promise.all([contentAgent.destroy(), controlAgent.destroy()])
     },
   }
+}
+
+/** Unpacks as it is read, a piece at a time: whoever reads no further unpacks no more. */
+function unzipped(body: Readable): AsyncIterable<Uint8Array> {
+  return pipeline(body, createGunzip(), () => {})
 }
 
 async function* pieces(

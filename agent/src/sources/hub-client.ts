@@ -5,6 +5,7 @@ import { hasCode, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Commit, isCommit, type Repo, type Revision } from '@shoal/protocol/ids.ts'
 import type { Clock, Random } from '@shoal/protocol/time.ts'
 import type { Settings } from '../config.ts'
+import type { OriginWatch } from '../host-limits.ts'
 import type { Pace } from '../limits-port.ts'
 import type { OriginBucket } from '../plan/origin-buckets.ts'
 import type { ResolveHost } from './connect-guard.ts'
@@ -46,8 +47,8 @@ export interface HubClientDeps {
   readonly via: () => string
   /** For metrics: every request that left; `failed` when no answer came. */
   readonly onOriginRequest: (kind: OriginBucket, status: number | 'failed') => void
-  /** For metrics: bytes of file content as they arrive. */
-  readonly onBytes?: (bytes: number) => void
+  /** Who counts the bytes of files and may close the origin to them. */
+  readonly origin?: OriginWatch
   /** For metrics: what `RateLimit` says is left of `api`, `pages` or `resolvers`. */
   readonly onRateLimit?: (bucket: string, remaining: number) => void
   readonly resolveHost?: ResolveHost
@@ -69,6 +70,7 @@ const DEFAULT_PACE_WAIT_MS = 5_000
 export function createHubClient(options: HubClientOptions, deps: HubClientDeps): HubClient {
   const { clock } = deps
   const budgets = deps.budgets ?? new OriginBudgets({ clock, random: deps.random, self: '', site: undefined })
+  const { compression: compressed } = options.connections
   const maxPaceWaitMs = options.maxPaceWaitMs ?? DEFAULT_PACE_WAIT_MS
   const rule: RetryRule = {
     maxRetries: options.downloads.maxRetries,
@@ -91,6 +93,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
             readTimeoutMs: options.connections.readTimeoutMs,
             maxPaceWaitMs,
             userAgent: options.userAgent ?? 'shoal',
+            keepAlive: options.connections.keepAlive,
           },
           {
             clock,
@@ -99,6 +102,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
             resolveHost: deps.resolveHost,
             onRequest: deps.onOriginRequest,
             onRateLimit: deps.onRateLimit,
+            onConnected: (address, port) => deps.origin?.onConnected(address, port),
           },
         ),
       ),
@@ -108,15 +112,21 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
     askInOrder(upstreams, rule, deps, ask, request.signal)
 
   /** 200 or an error. `absent`: what a 404 without a code means. */
-  async function fetch(upstream: Upstream, pathAndQuery: string, absent: ErrorCode, request: HubRequest) {
+  async function fetch(
+    upstream: Upstream,
+    pathAndQuery: string,
+    absent: ErrorCode,
+    request: HubRequest,
+    compressed = false,
+  ) {
     const url = new URL(upstream.base + pathAndQuery)
-    const answer = await upstream.egress.get({ url, kind: 'api', ...request })
+    const answer = await upstream.egress.get({ url, kind: 'api', compressed, ...request })
     if (answer.status !== 200) throw await refusalOf(answer, absent, request.token, clock)
     return answer
   }
 
   async function json(upstream: Upstream, pathAndQuery: string, absent: ErrorCode, request: HubRequest) {
-    const answer = await fetch(upstream, pathAndQuery, absent, request)
+    const answer = await fetch(upstream, pathAndQuery, absent, request, compressed)
     const body = await readBody(answer, MAX_PAGE_BYTES)
     return { value: parseHubJson(body, answer.url.host), bytes: body.byteLength, answer }
   }
@@ -170,7 +180,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
     const url = new URL(upstream.base + pathAndQuery)
     if (!url.href.startsWith(`${upstream.base}/api/`))
       throw new ShoalError('bad-request', 'not a path of the API')
-    const answer = await upstream.egress.get({ url, kind: 'api', ...request })
+    const answer = await upstream.egress.get({ url, kind: 'api', compressed, ...request })
     if (answer.status === 408 || answer.status === 429 || answer.status >= 500)
       throw await refusalOf(answer, 'not-found', request.token, clock)
     return {
@@ -210,7 +220,7 @@ export function createHubClient(options: HubClientOptions, deps: HubClientDeps):
         rule: transfers,
         clock,
         random: deps.random,
-        onBytes: deps.onBytes,
+        watch: deps.origin,
         pace: deps.pace,
         links: deps.links,
       }),

@@ -3,7 +3,8 @@
 import type { ByteRange } from '@shoal/protocol/chunks.ts'
 import { asShoalError, ShoalError } from '@shoal/protocol/errors.ts'
 import { type Clock, type Random, sleep, throwIfAborted } from '@shoal/protocol/time.ts'
-import { type Pace, UNLIMITED } from '../limits-port.ts'
+import type { OriginWatch } from '../host-limits.ts'
+import { bothPaces, type Pace, UNLIMITED } from '../limits-port.ts'
 import { retryDelayMs } from '../plan/origin-pace.ts'
 import { MIN_BYTES_PER_SECOND, RATE_WINDOW_MS, RateFloor } from '../plan/rate-floor.ts'
 import type { HubFile } from './hub.ts'
@@ -27,7 +28,7 @@ export interface OriginSourceDeps {
   readonly rule: TransferRule
   readonly clock: Clock
   readonly random: Random
-  readonly onBytes: ((bytes: number) => void) | undefined
+  readonly watch: Pick<OriginWatch, 'closed' | 'onBytes'> | undefined
   /** Limit on what all origins send us. */
   readonly pace: Pace | undefined
   /** Links that other hosts of the site found; none without it. */
@@ -66,7 +67,7 @@ export function createOriginSource(
         const before = transfer.filled
         try {
           throwIfAborted(options.signal)
-          await attempt(place, transfer, token, options.signal, deps)
+          await attempt(place, transfer, token, options, deps)
           preferred = index
           return {}
         } catch (error) {
@@ -163,11 +164,13 @@ async function attempt(
   place: Place,
   transfer: Transfer,
   token: () => string | undefined,
-  signal: AbortSignal,
+  { signal, pace: own }: Pick<FetchOptions, 'signal' | 'pace'>,
   deps: OriginSourceDeps,
 ): Promise<void> {
-  const { clock, rule, pace = UNLIMITED } = deps
+  const { clock, rule } = deps
+  const pace = bothPaces(deps.pace, own) ?? UNLIMITED
   if (transfer.done) return
+  throwIfClosed(deps)
   const wanted = transfer.missing
   const whole = wanted.start === 0 && wanted.end === transfer.sizeBytes
   const answer = await place.link.open(whole ? undefined : wanted, token, signal)
@@ -195,7 +198,8 @@ async function attempt(
   try {
     for await (const piece of answer.body) {
       throwIfAborted(signal)
-      deps.onBytes?.(piece.byteLength)
+      throwIfClosed(deps)
+      deps.watch?.onBytes(piece.byteLength)
       const skipped = Math.min(skip, piece.byteLength)
       skip -= skipped
       const rest = piece.byteLength - skipped
@@ -211,6 +215,11 @@ async function attempt(
   }
   if (!transfer.done)
     throw new ShoalError('origin-unreachable', `${host} ended its answer early`, { host, reason: 'cut' })
+}
+
+function throwIfClosed({ watch }: OriginSourceDeps): void {
+  const closed = watch?.closed()
+  if (closed !== undefined) throw closed
 }
 
 /** Takes in what fits, as fast as the limit allows: what is not taken yet holds the origin back. @returns how much that was */

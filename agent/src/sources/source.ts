@@ -3,6 +3,7 @@ import type { ChunkGeometry } from '@shoal/protocol/chunks.ts'
 import type { ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
 import type { ChunkVoucher } from '@shoal/protocol/messages.ts'
+import type { Pace } from '../limits-port.ts'
 
 export interface ChunkRequest {
   readonly blob: BlobId
@@ -22,6 +23,8 @@ export interface FetchOptions {
   readonly onProgress: (filledBytes: number) => void
   /** Told of a failed try that the source is going to repeat by itself. */
   readonly onTrouble?: (error: ShoalError) => void
+  /** Limit on what this download takes, beside those of the source: bytes pass both. */
+  readonly pace?: Pace | undefined
 }
 
 export interface FetchedChunk {

@@ -47,6 +47,8 @@ export interface DiskStoreOptions {
   readonly keepFreeBytes?: number
   readonly clock?: Clock
   readonly log?: StoreLog
+  /** Threads that hash whole files. */
+  readonly hashThreads?: number | undefined
 }
 
 /** @throws from `start`: ShoalError `not-running` when the index is not open | `store-full` | `store-failed` */
@@ -62,7 +64,7 @@ class DiskStore implements BlobStore {
   readonly #log: StoreLog
   readonly #limitBytes: number | undefined
   readonly #keepFreeBytes: number
-  readonly #hasher: FileHasher = createFileHasher()
+  readonly #hasher: FileHasher
   readonly #queue = createKeyedQueue<BlobId>()
   readonly #open: OpenBlobs
   readonly #headers = new BoundedMap<BlobId, SidecarHeader>(HEADERS_KEPT)
@@ -76,6 +78,7 @@ class DiskStore implements BlobStore {
   #hashing: Hashing | undefined
 
   constructor(options: DiskStoreOptions) {
+    this.#hasher = createFileHasher({ maxWorkers: options.hashThreads })
     this.#layout = storeLayout(options.path)
     this.#index = options.index
     this.#clock = options.clock ?? systemClock

@@ -41,7 +41,7 @@ const DEFAULT_WORKER = new URL('./hash-worker.ts', import.meta.url)
 
 /** @param options.workerFile another worker program, for tests */
 export function createFileHasher(
-  options: { readonly maxWorkers?: number; readonly workerFile?: URL } = {},
+  options: { readonly maxWorkers?: number | undefined; readonly workerFile?: URL } = {},
 ): FileHasher {
   const maxWorkers = options.maxWorkers ?? 2
   const pool = new Set<PoolWorker>()

@@ -3,9 +3,11 @@
 import { type ChunkGeometry, chunkLength } from '@shoal/protocol/chunks.ts'
 import { asShoalError, isAbort, messageOf, ShoalError } from '@shoal/protocol/errors.ts'
 import type { BlobId } from '@shoal/protocol/ids.ts'
+import type { Pace } from '../limits-port.ts'
 import { type Assignment, ORIGIN } from '../plan/download-plan.ts'
 import type { ChunkSource, FetchedChunk } from '../sources/source.ts'
 import type { ChunkBuffers } from './chunk-buffers.ts'
+import type { TransferDeps } from './transfer-deps.ts'
 
 /** A chunk on its way. `buffer` is used for another chunk as soon as the flight is over. */
 export interface Flight {
@@ -40,13 +42,21 @@ export class ChunkFlights {
   readonly #blob: BlobId
   readonly #geometry: ChunkGeometry
   readonly #buffers: ChunkBuffers
+  /** Limit on this download, whatever the source. */
+  readonly #pace: Pace | undefined
   readonly #hooks: FlightHooks
   readonly #open = new Map<number, OpenFlight>()
 
-  constructor(blob: BlobId, geometry: ChunkGeometry, buffers: ChunkBuffers, hooks: FlightHooks) {
+  constructor(
+    blob: BlobId,
+    geometry: ChunkGeometry,
+    deps: Pick<TransferDeps, 'buffers' | 'downloadPace'>,
+    hooks: FlightHooks,
+  ) {
     this.#blob = blob
     this.#geometry = geometry
-    this.#buffers = buffers
+    this.#buffers = deps.buffers
+    this.#pace = deps.downloadPace?.()
     this.#hooks = hooks
   }
 
@@ -120,6 +130,7 @@ export class ChunkFlights {
       const request = { blob: this.#blob, geometry: this.#geometry, index: assignment.index, into: buffer }
       const fetched = await this.#hooks.source(assignment.source).fetch(request, {
         signal: abort.signal,
+        pace: this.#pace,
         onProgress: (filledBytes) => {
           const bytes = filledBytes - flight.filledBytes
           if (bytes < 0) this.#hooks.rewound(flight)

@@ -16,9 +16,10 @@ export class Failing {
   }
 
   failed(error: ShoalError, now: number): void {
-    // While an origin asks for patience, nobody is failing.
+    // While an origin asks for patience, nobody is failing. For longer than this nobody waits: the cap of a month ends on its last day.
     const { retryAfterMs } = error.details
-    const patientMs = typeof retryAfterMs === 'number' ? Math.min(retryAfterMs, MAX_PATIENCE_MS) : 0
+    const isPause = typeof retryAfterMs === 'number' && retryAfterMs <= MAX_PATIENCE_MS
+    const patientMs = isPause ? retryAfterMs : 0
     if (this.#last === undefined) this.#since = now
     if (patientMs > 0) this.#since = Math.max(this.#since, now + patientMs)
     this.#last = error

@@ -1,6 +1,7 @@
 // What a transfer is given to work with. Shapes only.
 import type { BlobId, PeerId } from '@shoal/protocol/ids.ts'
 import type { Clock } from '@shoal/protocol/time.ts'
+import type { Pace } from '../limits-port.ts'
 import type { Log } from '../log.ts'
 import type { DownloadPlan, PlanSettings } from '../plan/download-plan.ts'
 import type { SourceScores } from '../plan/source-score.ts'
@@ -28,6 +29,8 @@ export interface TransferDeps {
   readonly rights: ReadRights
   readonly buffers: ChunkBuffers
   readonly counters: TransferCounters
+  /** A limit for one download, beside those that hold for all; none without it. */
+  readonly downloadPace?: () => Pace
   readonly self: PeerId
   readonly originDepth: number
   readonly totalDepth: number

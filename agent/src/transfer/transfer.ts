@@ -88,7 +88,7 @@ export class Transfer implements SwarmMember {
       troubled: () => this.#changed(),
       over: (flight) => this.#arrivals.lost(flight),
     })
-    this.#flights = new ChunkFlights(this.blob, geometry, deps.buffers, flights)
+    this.#flights = new ChunkFlights(this.blob, geometry, deps, flights)
   }
 
   // --- what the downloader uses ---------------------------------------------------------------------------------
