@@ -35,7 +35,8 @@ events {} http { access_log off; sendfile on; ${temporary} keepalive_requests 10
 server { listen 127.0.0.1:${http}; listen 127.0.0.1:${https} ssl; ssl_certificate ${certificate};
 ssl_certificate_key ${key}; ssl_protocols TLSv1.3; root ${root}; } }\n`,
   )
-  const { pid } = startProgram(scope, 'nginx', ['-c', config, '-p', folder, '-e', join(folder, 'start.log')])
+  const args = ['-c', config, '-p', folder, '-e', join(folder, 'start.log')]
+  const { pid } = startProgram(scope, 'nginx', args, { stopSignal: 'SIGTERM' })
   const base = `http://127.0.0.1:${http}`
   await listening(base)
   return { http: base, https: `https://127.0.0.1:${https}`, pid }

@@ -18,21 +18,29 @@ async function statOf(pid: number | 'self'): Promise<readonly string[]> {
   return text.slice(text.lastIndexOf(')') + 2).split(' ')
 }
 
-/** Of a process, of those below it, and of those below it that have ended. */
-export async function treeSeconds(root: number): Promise<number> {
-  const all = new Map<number, readonly string[]>()
+interface Found {
+  readonly pid: number
+  readonly stat: readonly string[]
+}
+
+/** A process and all below it that live. */
+async function treeOf(root: number): Promise<readonly Found[]> {
+  const all: Found[] = []
   for (const name of await readdir('/proc'))
     if (/^\d+$/.test(name)) {
       const stat = await statOf(Number(name)).catch(() => undefined)
-      if (stat !== undefined) all.set(Number(name), stat)
+      if (stat !== undefined) all.push({ pid: Number(name), stat })
     }
+  const below = (pid: number): readonly Found[] =>
+    all.filter(({ stat }) => Number(stat[PPID]) === pid).flatMap((one) => [one, ...below(one.pid)])
+  return [...all.filter(({ pid }) => pid === root), ...below(root)]
+}
+
+/** Processor seconds of a process, of those below it, and of those below it that have ended. */
+export async function treeSeconds(root: number): Promise<number> {
   let ticks = 0
-  const visit = (pid: number) => {
-    const stat = all.get(pid)
-    for (const field of [UTIME, STIME, CUTIME, CSTIME]) ticks += Number(stat?.[field] ?? 0)
-    for (const [child, { [PPID]: parent }] of all) if (Number(parent) === pid) visit(child)
-  }
-  visit(root)
+  for (const { stat } of await treeOf(root))
+    for (const field of [UTIME, STIME, CUTIME, CSTIME]) ticks += Number(stat[field] ?? 0)
   return ticks / TICKS_PER_SECOND
 }
 
@@ -42,8 +50,14 @@ export async function endedSeconds(): Promise<number> {
   return (Number(stat[CUTIME]) + Number(stat[CSTIME])) / TICKS_PER_SECOND
 }
 
-/** Most bytes that the process ever had resident; of a tree the sum over those that live. */
-export async function peakBytes(pid: number): Promise<number> {
+/** Most bytes that a process ever had resident, and those below it that live, each at its own time. */
+export async function peakBytes(root: number): Promise<number> {
+  let bytes = 0
+  for (const { pid } of await treeOf(root)) bytes += await ownPeakBytes(pid)
+  return bytes
+}
+
+async function ownPeakBytes(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
   return Number(/VmHWM:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024
 }
@@ -60,12 +74,19 @@ export interface Program {
   peakBytes(): number
 }
 
+export interface ProgramOptions {
+  readonly env?: NodeJS.ProcessEnv
+  readonly cwd?: string
+  /** Of a program that has others below it, which would stay: one that it obeys. */
+  readonly stopSignal?: NodeJS.Signals
+}
+
 /** Starts a program that ends, at the latest, with the scope. */
 export function startProgram(
   scope: Ending,
   command: string,
   args: readonly string[],
-  options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
+  options: ProgramOptions = {},
 ): Program {
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -78,6 +99,8 @@ export function startProgram(
     child.once('close', (code, signal) => resolve(code ?? signal ?? -1))
   })
   exited.catch(() => {})
+  // What it leaves behind may hold its pipes open, so that it never closes.
+  const gone = once(child, 'exit').catch(() => {})
   let errors = ''
   child.stderr.on('data', (piece: Buffer) => {
     errors = (errors + piece.toString()).slice(-4096)
@@ -99,8 +122,8 @@ export function startProgram(
   })
   atEnd(scope, async () => {
     stop.abort()
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    await exited.catch(() => {})
+    if (child.exitCode === null && child.signalCode === null) child.kill(options.stopSignal ?? 'SIGKILL')
+    if (child.pid !== undefined) await gone
     await watched
   })
   return {
@@ -127,7 +150,7 @@ export function startProgram(
 
 async function watchPeak(pid: number, signal: AbortSignal, seen: (bytes: number) => void): Promise<void> {
   while (!signal.aborted) {
-    const bytes = await peakBytes(pid)
+    const bytes = await ownPeakBytes(pid)
     if (bytes === 0) return
     seen(bytes)
     await sleep(systemClock, PEAK_SAMPLE_MS, signal).catch(() => {})

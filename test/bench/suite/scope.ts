@@ -7,8 +7,10 @@ export type Ending = Pick<TestContext, 'after'>
 export interface Scope extends Ending, AsyncDisposable {}
 
 const open = new Set<Scope>()
+let ended = false
 
 export function openScope(): Scope {
+  if (ended) throw new Error('the benchmark was stopped')
   const tasks: (() => unknown)[] = []
   const scope: Scope = {
     after: (task) => {
@@ -25,6 +27,7 @@ export function openScope(): Scope {
 
 /** For a run that is stopped from outside: nothing stays behind. */
 export async function closeAll(): Promise<void> {
+  ended = true
   for (const scope of [...open].toReversed())
     try {
       await scope[Symbol.asyncDispose]()
