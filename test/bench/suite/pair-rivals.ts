@@ -8,9 +8,11 @@ import { aria2Rivals } from './aria2.ts'
 import { FILE, type Given } from './case.ts'
 import type { Contestant } from './contest.ts'
 import { curl, startNginx, whyNoNginx } from './nginx.ts'
+import { npmRivals } from './npm-rivals.ts'
 import { measuredPair, type PairGiven, peaks } from './pair-transfer.ts'
 import { proveCopy, runFolder } from './places.ts'
 import { endedSeconds, firstLine, peakBytes, startProgram, treeSeconds } from './processes.ts'
+import { syncthingRival } from './syncthing.ts'
 
 /** Debian's, which has the libtorrent module; another Python in PATH may not. */
 const PYTHON = '/usr/bin/python3'
@@ -37,7 +39,9 @@ export function pairRivals(pair: PairGiven, { wants, smoke }: Given): readonly C
     nginxToCurl(pair, 'http'),
     libtorrent(pair, 'libtorrent', {}),
     libtorrent(pair, 'libtorrent-tuned', TUNED),
+    syncthingRival(pair),
     ...aria2Rivals(pair),
+    ...npmRivals(pair),
     rawTls(pair),
   ]
   return all.filter(({ name }) => (smoke ? name === 'raw-node-tls' : wants(name)))
