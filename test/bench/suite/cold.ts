@@ -10,7 +10,7 @@ import type { Contestant, Figure, Sample } from './contest.ts'
 import { curl } from './nginx.ts'
 import { benchAgent, benchHub, fileUrl, loopDelayMs, stopWell } from './ours.ts'
 import { runFolder } from './places.ts'
-import { peakBytes, startProgram, treeSeconds } from './processes.ts'
+import { peakBytes, startProgram, treeSeconds, whyNotProgram } from './processes.ts'
 import type { Scope } from './scope.ts'
 
 const FIGURES: readonly Figure[] = [
@@ -32,6 +32,7 @@ export const coldCase: BenchCase = {
     const direct: Contestant = {
       name: 'straight-from-the-hub',
       does: 'nothing proven, nothing kept',
+      missing: () => whyNotProgram('curl'),
       run: (scope) => straight(scope, given, hub),
     }
     return [
@@ -44,6 +45,7 @@ export const coldCase: BenchCase = {
             name: 'shoal',
             ours: true,
             does: 'kept, proven: `shoal verify` agreed after each run',
+            missing: () => whyNotProgram('curl'),
             run: (scope) => through(scope, given, hub),
           },
           direct,
@@ -72,7 +74,10 @@ async function through(scope: Scope, given: Given, hub: HubProcess): Promise<Sam
   const [agentBefore, hubBefore] = [await treeSeconds(agent.pid), await treeSeconds(hub.pid)]
   const got = await curl(scope, fileUrl(agent.url), '/dev/null', sizeBytes, agent.pid)
   const endedAt = systemClock.now()
-  await eventually('the file is complete on disk', async () => (await agent.status()).storage.blobs > 0)
+  await eventually('the file is complete on disk', async () => {
+    const { usedBytes, blobs } = (await agent.status()).storage
+    return blobs > 0 && usedBytes >= sizeBytes
+  })
   const keptMs = systemClock.now() - endedAt
   const loop = await loopDelayMs(agent)
   const gigabytes = sizeBytes / 1e9

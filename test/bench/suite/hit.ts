@@ -7,11 +7,12 @@ import { type Contest, type Figure, percentile, type Sample } from './contest.ts
 import { curl } from './nginx.ts'
 import { benchHub, filledStorage, SEED } from './ours.ts'
 import { runFolder, writeSeeded } from './places.ts'
-import { peakBytes, treeSeconds } from './processes.ts'
+import { peakBytes, treeSeconds, whyNotProgram } from './processes.ts'
 import type { Scope } from './scope.ts'
 import { type Server, type Serving, servings } from './servers.ts'
 
 const RANGES = 1000
+const SMOKE_RANGES = 200
 const RANGE_BYTES = MIB
 const WHOLE: readonly Figure[] = [
   { name: 'MB/s', better: 'more' },
@@ -53,7 +54,7 @@ export const hitCase: BenchCase = {
       contest('whole', `${size} whole, to \`curl -o /dev/null\``, WHOLE, whole(given)),
       contest(
         'ranges',
-        `${RANGES} ranges of 1 MiB of it, one after the other on one connection`,
+        `${countOf(given).toLocaleString('en')} ranges of 1 MiB of it, one after the other on one connection`,
         PARTS,
         ranges(given),
       ),
@@ -65,7 +66,11 @@ function measured(
   serving: Serving,
   measure: (server: Server, scope: Scope) => Promise<Sample>,
 ): Contest['contestants'][number] {
-  return { ...serving, run: async (scope) => measure(await serving.start(scope), scope) }
+  return {
+    ...serving,
+    missing: async () => (await whyNotProgram('curl')) ?? serving.missing?.(),
+    run: async (scope) => measure(await serving.start(scope), scope),
+  }
 }
 
 /** The second of two: the first opens what opens at first use, on every server. */
@@ -84,14 +89,20 @@ function whole({ sizeBytes }: Given) {
   }
 }
 
-function ranges({ sizeBytes }: Given) {
+function countOf({ smoke }: Given): number {
+  return smoke ? SMOKE_RANGES : RANGES
+}
+
+function ranges(given: Given) {
+  const { sizeBytes } = given
+  const count = countOf(given)
   return async ({ url, pid }: Server): Promise<Sample> => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     const random = seededRandom(1)
-    const places = Array.from({ length: RANGES }, () =>
+    const places = Array.from({ length: count }, () =>
       Math.floor(random.next() * Math.max(1, sizeBytes - RANGE_BYTES)),
     )
-    for (const start of places.slice(0, RANGES / 10)) await rangeOf(agent, url, start)
+    for (const start of places.slice(0, count / 10)) await rangeOf(agent, url, start)
     const before = await treeSeconds(pid)
     const times: number[] = []
     const startedAt = systemClock.now()
@@ -104,10 +115,10 @@ function ranges({ sizeBytes }: Given) {
     agent.destroy()
     times.sort((a, b) => a - b)
     return {
-      'ranges/s': RANGES / seconds,
+      'ranges/s': count / seconds,
       'p50, ms': percentile(times, 0.5),
       'p99, ms': percentile(times, 0.99),
-      'CPU ms each, of the server': (((await treeSeconds(pid)) - before) * 1000) / RANGES,
+      'CPU ms each, of the server': (((await treeSeconds(pid)) - before) * 1000) / count,
     }
   }
 }

@@ -6,15 +6,31 @@ import { systemClock } from '@shoal/protocol/time.ts'
 import type { BenchCase } from './case.ts'
 import { coldCase } from './cold.ts'
 import { type Result, runContest } from './contest.ts'
+import { crowdCase } from './crowd.ts'
+import { hashCase, planCase } from './decisions.ts'
+import { headCase } from './head.ts'
 import { hitCase } from './hit.ts'
 import { commit, load, machine, versions } from './machine.ts'
+import { memoryCase } from './memory.ts'
 import { type Options, optionsOf, USAGE } from './options.ts'
 import { pairCase } from './pair.ts'
 import { type Place, placesOf, warmMemory } from './places.ts'
+import { worseThanReference } from './reference.ts'
 import { pageOf, plainTable, type Section } from './report.ts'
 import { closeAll, openScope } from './scope.ts'
+import { startCase } from './start.ts'
 
-const CASES: readonly BenchCase[] = [pairCase, hitCase, coldCase]
+const CASES: readonly BenchCase[] = [
+  pairCase,
+  hitCase,
+  coldCase,
+  headCase,
+  startCase,
+  memoryCase,
+  crowdCase,
+  hashCase,
+  planCase,
+]
 const PAGE = join(import.meta.dirname, '../results.md')
 const USAGE_EXIT = 2
 
@@ -43,7 +59,9 @@ async function main(): Promise<void> {
     const before = await readFile(PAGE, 'utf8').catch(() => '')
     await writeFile(PAGE, pageOf(before, sections, machine(), await versions()))
   }
-  process.exitCode = results.some(failedOurs) ? 1 : 0
+  const worse = options.smoke ? results.flatMap((result) => worseThanReference(result)) : []
+  for (const line of worse) console.error(`WORSE: ${line}`)
+  process.exitCode = results.some(failedOurs) || worse.length > 0 ? 1 : 0
 }
 
 async function measure(options: Options): Promise<readonly Section[]> {
@@ -75,8 +93,16 @@ async function measureCase(one: BenchCase, place: Place, options: Options): Prom
   const wants = (rival: string) => rivals.length === 0 || rivals.includes(rival)
   if (!smoke) await warmMemory(place, 3 * sizeBytes)
   const results: Result[] = []
-  for (const contest of await one.prepare({ scope, sizeBytes, place, smoke, env, wants }))
-    results.push(await runContest(contest, options.runs, (line) => console.error(line)))
+  for (const contest of await one.prepare({ scope, sizeBytes, place, smoke, env, wants })) {
+    const measure = () => runContest(contest, options.runs, (line) => console.error(line))
+    let result = await measure()
+    // A neighbour on the machine can do that once.
+    if (smoke && worseThanReference(result).length > 0) {
+      console.error(`${contest.id}: looks worse than it was, measured again`)
+      result = await measure()
+    }
+    results.push(result)
+  }
   return results
 }
 

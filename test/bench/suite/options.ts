@@ -15,9 +15,9 @@ export interface Options {
 }
 
 const SIZE_MB = 1024
-const SMOKE_SIZE_MB = 96
+const SMOKE_SIZE_MB = 64
 const RUNS = 5
-const SMOKE_RUNS = 3
+const SMOKE_RUNS = 2
 
 export const USAGE = `npm run bench -- [options]
   --only CASE,CASE      these cases (default: all)

@@ -8,10 +8,13 @@ import { FILE, type Given, REPO } from './case.ts'
 import type { Ending } from './scope.ts'
 
 export const SEED = 'bench'
+export const SMALL_FILE = 'config.json'
+export const SMALL_TEXT = JSON.stringify({ architectures: ['BenchModel'], notes: 'x'.repeat(700) })
 
-/** A Hub process that has the file under {@link REPO}. */
+/** A Hub process that has the file, and a small one, under {@link REPO}. */
 export async function benchHub({ scope, sizeBytes }: Given): Promise<HubProcess> {
-  const hub = await spawnLocalHub({ repos: [{ id: REPO, files: { [FILE]: { seed: SEED, sizeBytes } } }] })
+  const files = { [FILE]: { seed: SEED, sizeBytes }, [SMALL_FILE]: { text: SMALL_TEXT } }
+  const hub = await spawnLocalHub({ repos: [{ id: REPO, files }] })
   atEnd(scope, () => hub.stop())
   return hub
 }
@@ -47,8 +50,8 @@ export async function stopWell(agent: AgentProcess): Promise<void> {
   if (code !== 0) throw new Error(`an agent ended with ${code}:\n${agent.output().slice(-2000)}`)
 }
 
-export function fileUrl(base: string): string {
-  return `${base}/${REPO}/resolve/main/${FILE}`
+export function fileUrl(base: string, path = FILE): string {
+  return `${base}/${REPO}/resolve/main/${path}`
 }
 
 /**

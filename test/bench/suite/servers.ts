@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FILE, type Given } from './case.ts'
 import { startNginx, whyNoNginx } from './nginx.ts'
-import { benchAgent, fileUrl, loopDelayMs } from './ours.ts'
+import { benchAgent, fileUrl, loopDelayMs, SMALL_FILE } from './ours.ts'
 import { runFolder } from './places.ts'
 import { startProgram } from './processes.ts'
 import type { Scope } from './scope.ts'
@@ -12,6 +12,8 @@ const FILE_SERVER = join(import.meta.dirname, 'peers/file-server.ts')
 
 export interface Server {
   readonly url: string
+  /** Of the small file. */
+  readonly smallUrl: string
   readonly pid: number
   /** Of our agents: see {@link loopDelayMs}. */
   loopDelayMs?(): Promise<number>
@@ -37,7 +39,7 @@ export function servings(given: Given, hub: string, holder: string, files: strin
         const folder = await runFolder(scope, place)
         await mkdir(folder, { recursive: true })
         const { http, pid } = await startNginx(scope, folder, files)
-        return { url: `${http}/${FILE}`, pid }
+        return { url: `${http}/${FILE}`, smallUrl: `${http}/${SMALL_FILE}`, pid }
       },
     },
     {
@@ -46,7 +48,8 @@ export function servings(given: Given, hub: string, holder: string, files: strin
       async start(scope) {
         const { said, pid } = startProgram(scope, process.execPath, [FILE_SERVER, files])
         const port = (await said('port ')).slice('port '.length)
-        return { url: `http://127.0.0.1:${port}/${FILE}`, pid }
+        const base = `http://127.0.0.1:${port}`
+        return { url: `${base}/${FILE}`, smallUrl: `${base}/${SMALL_FILE}`, pid }
       },
     },
   ]
@@ -57,7 +60,12 @@ export function servings(given: Given, hub: string, holder: string, files: strin
       does: 'the Hub endpoint, all its headers and checks',
       async start(scope) {
         const agent = await benchAgent(scope, { hub, folder: holder, env })
-        return { url: fileUrl(agent.url), pid: agent.pid, loopDelayMs: () => loopDelayMs(agent) }
+        return {
+          url: fileUrl(agent.url),
+          smallUrl: fileUrl(agent.url, SMALL_FILE),
+          pid: agent.pid,
+          loopDelayMs: () => loopDelayMs(agent),
+        }
       },
     },
     ...rivals.filter(({ name }) => (smoke ? name === 'plain-node-http' : wants(name))),

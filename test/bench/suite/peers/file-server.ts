@@ -17,6 +17,7 @@ const server = createServer(async (request, response) => {
     response.writeHead(404).end()
     return
   }
+  response.setHeader('accept-ranges', 'bytes')
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
   const start = Number(range?.[1] ?? 0)
   const end = Number(range?.[2] ?? found.size - 1)
