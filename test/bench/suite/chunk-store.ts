@@ -25,13 +25,17 @@ import { startAll } from '@shoal/protocol/service.ts'
 import { MIB } from './case.ts'
 
 const CHUNK_BYTES = 4 * MIB
-/** A shard of about 5 GB, as model repos are cut. */
-const CHUNKS_OF_FILE = 1250
 const FILES_OF_REPO = 20
-/** One file in so many is still arriving: all but its last chunk is here. */
-const PARTIAL_EVERY = 40
 const HEX_DIGITS = 64
 const COMMIT_DIGITS = 40
+
+export interface StoreShape {
+  /** At least that many on record. */
+  readonly chunks: number
+  readonly chunksOfFile: number
+  /** One file in so many is still arriving: all but its last chunk is here. */
+  readonly partialEvery: number
+}
 
 export interface SeededStore {
   readonly chunks: number
@@ -39,8 +43,11 @@ export interface SeededStore {
   readonly repos: number
 }
 
-/** Fills an empty folder. @param chunks at least that many on record */
-export async function seedChunkStore(root: string, chunks: number): Promise<SeededStore> {
+/** Fills an empty folder. */
+export async function seedChunkStore(
+  root: string,
+  { chunks, chunksOfFile, partialEvery }: StoreShape,
+): Promise<SeededStore> {
   const layout = storeLayout(root)
   const records = createDiskRecords({ path: layout.records, temp: layout.temp })
   const view = createHubView({ path: layout.hub, temp: layout.temp, blobFile: (blob) => layout.blob(blob) })
@@ -55,7 +62,7 @@ export async function seedChunkStore(root: string, chunks: number): Promise<Seed
     const complete: FileEntry[] = []
     for (let at = 0; at < FILES_OF_REPO && onRecord < chunks; at++) {
       const blob = parseBlobId(`sha256:${digits(`blob ${files}`, HEX_DIGITS)}`)
-      const count = Math.max(2, Math.min(CHUNKS_OF_FILE, chunks - onRecord))
+      const count = Math.max(2, Math.min(chunksOfFile, chunks - onRecord))
       const sizeBytes = count * CHUNK_BYTES - 1
       const entry = {
         path: parseFilePath(`part-${at}.safetensors`),
@@ -64,7 +71,7 @@ export async function seedChunkStore(root: string, chunks: number): Promise<Seed
         oid: digits(`oid ${files}`, COMMIT_DIGITS),
         pointerBytes: 134,
       }
-      const partial = files % PARTIAL_EVERY === PARTIAL_EVERY - 1
+      const partial = files % partialEvery === partialEvery - 1
       if (partial) await writePartial(root, blob, sizeBytes)
       else {
         await writeComplete(root, blob, sizeBytes)

@@ -34,7 +34,7 @@ export const hitCase: BenchCase = {
   async prepare(given) {
     const { scope, place, sizeBytes, smoke } = given
     const hub = await benchHub(given)
-    const holder = await filledStorage(given, hub.url, 'hit-holder')
+    const holder = await filledStorage(given, hub.url)
     const files = await runFolder(scope, place)
     await writeSeeded(join(files, FILE), SEED, sizeBytes)
     const servers = servings(given, hub.url, holder, files)

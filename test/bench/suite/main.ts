@@ -55,7 +55,8 @@ async function main(): Promise<void> {
   const results = sections.flatMap((section) => section.results)
   if (options.json) console.log(JSON.stringify({ machine: machine(), commit: commit(), sections }, null, 2))
   else for (const result of results) console.log(`\n${plainTable(result)}`)
-  if (!options.smoke) {
+  // A table with a part of the rivals does not take the place of one with all.
+  if (!options.smoke && options.rivals.length === 0) {
     const before = await readFile(PAGE, 'utf8').catch(() => '')
     await writeFile(PAGE, pageOf(before, sections, machine(), await versions()))
   }

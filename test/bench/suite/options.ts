@@ -21,7 +21,7 @@ const SMOKE_RUNS = 2
 
 export const USAGE = `npm run bench -- [options]
   --only CASE,CASE      these cases (default: all)
-  --rivals NAME,NAME    beside these only (default: all; none: --rivals none)
+  --rivals NAME,NAME    beside these only, and leave test/bench/results.md alone (default: all; none: --rivals none)
   --runs N              of each, in turn (default ${RUNS})
   --size-mb N           MiB of the file (default ${SIZE_MB})
   --disk FOLDER         measure there too, besides the RAM disk

@@ -36,13 +36,23 @@ export async function benchAgent(
   return startAgent(scope, { hub, storage, peers, env: { SHOAL_LOG_LEVEL: 'warn', ...env } })
 }
 
-/** Lets an agent fetch the file and end: a storage folder that has it, for agents to start on. */
-export async function filledStorage(given: Given, hub: string, name: string): Promise<string> {
-  const folder = join(given.place.folder, name)
-  const agent = await benchAgent(given.scope, { hub, folder, env: given.env })
-  await agent.pull(REPO)
-  await stopWell(agent)
-  return folder
+const filled = new Map<string, Promise<string>>()
+
+/**
+ * Lets an agent fetch the file and end. @returns a folder whose storage has the file, for agents to start on: one at a time, the same
+ * for every case
+ */
+export function filledStorage({ scope, place, sizeBytes, env }: Given, hub: string): Promise<string> {
+  const folder = join(place.folder, `holder-${sizeBytes}`)
+  const fill = async () => {
+    const agent = await benchAgent(scope, { hub, folder, env })
+    await agent.pull(REPO)
+    await stopWell(agent)
+    return folder
+  }
+  const known = filled.get(folder) ?? fill()
+  filled.set(folder, known)
+  return known
 }
 
 export async function stopWell(agent: AgentProcess): Promise<void> {

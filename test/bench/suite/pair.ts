@@ -21,7 +21,7 @@ export const pairCase: BenchCase = {
   async prepare(given) {
     const { scope, place, sizeBytes } = given
     const hub = await benchHub(given)
-    const holder = await filledStorage(given, hub.url, 'pair-holder')
+    const holder = await filledStorage(given, hub.url)
     const sourceFolder = await runFolder(scope, place)
     const source = join(sourceFolder, FILE)
     await writeSeeded(source, SEED, sizeBytes)
