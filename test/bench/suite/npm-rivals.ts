@@ -12,27 +12,29 @@ import { proveCopy, runFolder } from './places.ts'
 import { type Program, peakBytes, startProgram, treeSeconds } from './processes.ts'
 
 const FOLDER = join(import.meta.dirname, '../rivals')
+/** npm writes it last. */
+const INSTALLED = join(FOLDER, 'node_modules/.package-lock.json')
 
 export function npmRivals(pair: PairGiven): readonly Contestant[] {
   return [webTorrent(pair), helia(pair)]
 }
 
 /** Installs what the lock file says, once. @returns why that did not work */
-async function whyNotInstalled(name: string): Promise<string | undefined> {
-  if (!existsSync(join(FOLDER, 'node_modules', name))) {
+async function whyNotInstalled(): Promise<string | undefined> {
+  if (!existsSync(INSTALLED)) {
     console.error('installing the rivals that npm brings (needs the package registry) …')
     const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
     const child = spawn('npm', args, { cwd: FOLDER, stdio: ['ignore', 'ignore', 'inherit'] })
     await once(child, 'exit').catch(() => {})
   }
-  return existsSync(join(FOLDER, 'node_modules', name)) ? undefined : 'npm could not install it'
+  return existsSync(INSTALLED) ? undefined : 'npm could not install it'
 }
 
 function webTorrent(pair: PairGiven): Contestant {
   return {
     name: 'webtorrent',
     does: 'SHA-1, no cipher',
-    missing: () => whyNotInstalled('webtorrent'),
+    missing: whyNotInstalled,
     async run(scope) {
       const folder = await runFolder(scope, pair.place)
       const torrent = join(folder, 'file.torrent')
@@ -55,7 +57,7 @@ function helia(pair: PairGiven): Contestant {
   return {
     name: 'helia',
     does: 'SHA-256 of blocks, Noise',
-    missing: () => whyNotInstalled('helia'),
+    missing: whyNotInstalled,
     async run(scope) {
       const folder = await runFolder(scope, pair.place)
       const start = (...args: string[]) =>
