@@ -3,27 +3,32 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
+import { withBitswap } from '@helia/bitswap'
+import { withLibp2pLight } from '@helia/libp2p'
 import { unixfs } from '@helia/unixfs'
 import { identify } from '@libp2p/identify'
+import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
+import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { FsBlockstore } from 'blockstore-fs'
-import { createHelia } from 'helia'
+import { createHeliaLight } from 'helia'
 import { CID } from 'multiformats/cid'
 
 const [role, ...rest] = process.argv.slice(2)
 const folder = role === 'seed' ? rest[1] : rest[0]
 const blockstore = new FsBlockstore(folder)
 await blockstore.open()
-const helia = createHelia({
-  blockstore,
-  libp2p: {
+// No gateways and no routers over HTTP: waiting for them would only cost it time here.
+const helia = withBitswap(
+  withLibp2pLight(createHeliaLight({ blockstore }), {
     addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
     transports: [tcp()],
-    peerDiscovery: [],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux()],
     services: { identify: identify() },
-  },
-})
+  }),
+)
 await helia.start()
 const files = unixfs(helia)
 
