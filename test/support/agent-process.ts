@@ -60,7 +60,10 @@ export interface AgentProcess {
 }
 
 /** Starts an agent and waits until it is ready; it ends with the test. */
-export async function startAgent(context: TestContext, options: AgentOptions): Promise<AgentProcess> {
+export async function startAgent(
+  context: Pick<TestContext, 'after'>,
+  options: AgentOptions,
+): Promise<AgentProcess> {
   const storage = options.storage ?? join(await tempFolder(context), 'store')
   await mkdir(storage, { recursive: true, mode: 0o700 })
   const readyFile = join(storage, '..', `ready-${crypto.randomUUID()}.json`)

@@ -14,12 +14,16 @@ const COMPACT_PORT_BYTES = 2
 
 type Bencode = number | string | Uint8Array | { readonly [key: string]: Bencode }
 
-/** @param pieces the file, in pieces of any length */
+/**
+ * @param pieces the file, in pieces of any length
+ * @param pieceBytes of the torrent
+ */
 export async function torrentOf(
   name: string,
   sizeBytes: number,
   pieces: AsyncIterable<Uint8Array>,
   announce: string,
+  pieceBytes = PIECE_BYTES,
 ): Promise<Buffer> {
   const digests: Buffer[] = []
   let hash = createHash('sha1')
@@ -31,14 +35,14 @@ export async function torrentOf(
   }
   for await (const piece of pieces)
     for (let at = 0; at < piece.byteLength; ) {
-      const part = piece.subarray(at, at + PIECE_BYTES - inPiece)
+      const part = piece.subarray(at, at + pieceBytes - inPiece)
       hash.update(part)
       inPiece += part.byteLength
       at += part.byteLength
-      if (inPiece === PIECE_BYTES) close()
+      if (inPiece === pieceBytes) close()
     }
   if (inPiece > 0) close()
-  const info = { length: sizeBytes, name, 'piece length': PIECE_BYTES, pieces: Buffer.concat(digests) }
+  const info = { length: sizeBytes, name, 'piece length': pieceBytes, pieces: Buffer.concat(digests) }
   return encode({ announce, info })
 }
 

@@ -32,7 +32,8 @@ export async function compareInRounds(
   }
 }
 
-async function measureFresh(file: string, variant: string): Promise<number> {
+/** One number from one fresh process of the script. */
+export async function measureFresh(file: string, variant: string): Promise<number> {
   const child = fork(file, [], { env: { ...process.env, VARIANT: variant } })
   const ended = once(child, 'exit')
   const [value] = await Promise.race([once(child, 'message'), ended.then(() => [undefined])])

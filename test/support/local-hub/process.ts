@@ -12,6 +12,7 @@ export interface HubProcess extends AsyncDisposable {
   readonly cdnUrl: string
   readonly mirrorUrl: string
   readonly controlUrl: string
+  readonly pid: number
   readonly control: HubControl
   stop(): Promise<void>
 }
@@ -30,7 +31,10 @@ export async function spawnLocalHub(
   const lines = createInterface({ input: child.stdout })
   const first = await Promise.race([once(lines, 'line'), exited.then(() => undefined)])
   if (first === undefined) throw new Error('the local Hub ended before it listened')
-  const urls = JSON.parse(String(first[0])) as Pick<HubProcess, 'url' | 'cdnUrl' | 'mirrorUrl' | 'controlUrl'>
+  const urls = JSON.parse(String(first[0])) as Pick<
+    HubProcess,
+    'url' | 'cdnUrl' | 'mirrorUrl' | 'controlUrl' | 'pid'
+  >
   const stop = async () => {
     child.stdin.end()
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
