@@ -85,7 +85,8 @@ test('eight pulls with eight slow readers stay below 350 MB', async (context) =>
 })
 
 test('files of 16 GiB take no more memory than small ones', async (context) => {
-  const peak = await peakBytes(context, 16 * GIB, figure(30_000, 15_000))
+  // The local Hub hashes what it offers before it offers it: minutes for eight of 16 GiB. A part of the pulls is enough to see.
+  const peak = await peakBytes(context, figure(16 * GIB, GIB), figure(60_000, 15_000))
   assert.ok(peak <= figure(350e6, 700e6), `${peak} bytes`)
 })
 
