@@ -39,7 +39,7 @@ function npmRivals(): readonly string[] {
     const { dependencies } = JSON.parse(readFileSync(path, 'utf8')) as {
       dependencies: Record<string, string>
     }
-    return Object.entries(dependencies).map(([name, version]) => `${name} ${version}`)
+    return ['webtorrent', 'helia'].map((name) => `${name} ${dependencies[name]}`)
   } catch {
     return []
   }
