@@ -57,7 +57,6 @@ export type ToLane =
   /** Answer to `pass`. */
   | { readonly kind: 'passed'; readonly id: number }
   | ({ readonly kind: 'pace' } & LanePace)
-  | { readonly kind: 'stop' }
 
 export interface LaneError {
   readonly code: ErrorCode

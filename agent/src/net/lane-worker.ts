@@ -214,16 +214,7 @@ function obey(message: ToLane): void {
       return
     case 'pace':
       pace = message
-      return
-    case 'stop':
-      void stop()
   }
-}
-
-async function stop(): Promise<void> {
-  await carrier.stop()
-  await tasks.stop()
-  parentPort?.close()
 }
 
 parentPort?.on('message', obey)

@@ -81,7 +81,8 @@ export class LocalCarrier implements DataCarrier {
   async stop(): Promise<void> {
     const listeners = this.#listeners
     this.#listeners = []
-    for (const peer of [...this.#certificates.keys()]) this.cut(peer)
+    // Peers that we asked need not have asked us.
+    for (const peer of [...this.#certificates.keys(), ...this.#first.keys()]) this.cut(peer)
     this.#client.closeAll()
     await Promise.all(listeners.map((listener) => listener.close()))
   }
